@@ -1,0 +1,127 @@
+"""Backends: their names, what is available, and which implementation of which operator each one has.
+
+Nothing falls back silently: the table below is the whole truth, an unavailable backend or a missing
+operator is an error that names the cure.
+"""
+
+import difflib
+import functools
+import importlib
+from dataclasses import dataclass, field
+
+import torch
+
+from paraspike.errors import ReaderError
+
+BACKENDS = ("reference", "cpu", "cuda", "ipu")
+
+# operator -> backend -> (module, function, what it is)
+TABLE = {
+    "lif": {
+        "reference": ("lif.reference", "lif", "loop over time, autograd"),
+        "cpu": ("lif.cpu", "lif", "compiled scan"),
+        "cuda": ("lif.reference", "lif", "loop over time, autograd"),
+    },
+    "integrate": {
+        "reference": ("integrate.reference", "sequential", "loop over time, autograd"),
+        "cpu": ("integrate.cpu", "integrate", "compiled scan"),
+        "cuda": ("integrate.reference", "parallel", "FFT over time"),
+    },
+    "spsn": {
+        "reference": ("spsn.reference", "spike", "torch"),
+        "cpu": ("spsn.reference", "spike", "torch"),
+        "cuda": ("spsn.reference", "spike", "torch, noise drawn on the CPU"),
+    },
+    "synapse": {
+        "reference": ("synapse.reference", "synapse", "matrix product"),
+        "cpu": ("synapse.reference", "synapse", "matrix product"),
+        "cuda": ("synapse.reference", "synapse", "matrix product"),
+    },
+    "gather": {
+        "cpu": ("synapse.cpu", "gather", "gather-sum of weight rows for index lists"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Operators:
+    """The callables a network is computed with, and what each one is.
+
+    `gather` is None where a backend has no synapse for index lists: then `synapse` does all of it.
+    """
+
+    backend: str
+    lif: callable
+    integrate: callable
+    spsn: callable
+    synapse: callable
+    gather: callable = None
+    labels: dict = field(default_factory=dict)
+
+
+def available(backend: str) -> bool:
+    """Whether a backend can run on this machine."""
+    if backend == "cuda":
+        return torch.cuda.is_available()
+    return backend in ("reference", "cpu")
+
+
+def resolve(name: str = "auto") -> str:
+    """The backend meant by `name`; `auto` is cuda where there is a GPU, else cpu.
+
+    Raises:
+        ReaderError: the name is unknown or the backend cannot run here.
+    """
+    if name == "auto":
+        return "cuda" if available("cuda") else "cpu"
+    if name not in BACKENDS:
+        near = difflib.get_close_matches(str(name), ("auto", *BACKENDS), n=1)
+        raise ReaderError(
+            f"backend {name!r} is unknown",
+            "backend",
+            f"did you mean {near[0]!r}?" if near else f"one of auto, {', '.join(BACKENDS)}",
+        )
+    if name == "ipu":
+        raise ReaderError(
+            "backend ipu has no operators in this version", "paraspike.backends.TABLE", "use cpu"
+        )
+    if not available(name):
+        built = torch.version.cuda or "none (this torch is built for the CPU)"
+        raise ReaderError(
+            "backend cuda asked for, but torch finds no CUDA device",
+            f"torch {torch.__version__}, CUDA {built}",
+            "install envs/cuda.txt on a machine with an NVIDIA GPU, or use backend=cpu",
+        )
+    return name
+
+
+def device(backend: str) -> torch.device:
+    """Where a resolved backend keeps its tensors."""
+    return torch.device("cuda" if backend == "cuda" else "cpu")
+
+
+def operator(name: str, backend: str):
+    """One operator's callable.
+
+    Raises:
+        ReaderError: the backend has no such operator.
+    """
+    entry = TABLE.get(name, {}).get(backend)
+    if entry is None:
+        has = ", ".join(TABLE.get(name, {})) or "no backend"
+        raise ReaderError(f"backend {backend} lacks operator {name}", "paraspike.backends.TABLE", f"{has} has it")
+    module, function, _ = entry
+    return getattr(importlib.import_module(f"paraspike.ops.{module}"), function)
+
+
+@functools.cache
+def operators(name: str = "auto") -> Operators:
+    """All operators of a backend, resolved.
+
+    Raises:
+        ReaderError: as `resolve`.
+    """
+    backend = resolve(name)
+    present = [op for op in TABLE if backend in TABLE[op]]
+    labels = {op: TABLE[op][backend][2] for op in present}
+    return Operators(backend, labels=labels, **{op: operator(op, backend) for op in present})

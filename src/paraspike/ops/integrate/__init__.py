@@ -1,0 +1,1 @@
+"""Leaky integration: two first-order filters in series over time."""

@@ -1,0 +1,1 @@
+"""Leaky integrate-and-fire in normal form, from input currents to spikes."""

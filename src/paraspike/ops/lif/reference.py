@@ -1,0 +1,84 @@
+"""The definition of the LIF normal form: a plain loop over time, differentiated by autograd."""
+
+import torch
+
+from paraspike.neurons import LIF
+from paraspike.ops.surrogate import Fire
+
+
+def lif(x: torch.Tensor, neuron: LIF, trace: bool = False):
+    """Run the normal form (equations: `neurons.LIF`) over input currents x [T, B, N].
+
+    Returns:
+        spikes [T, B, N]; with `trace` also the potential before and after the reset, each [T, B, N].
+    """
+    zero = x.new_zeros(x.shape[1:])
+    i = u = a = x_prev = s = u_held = zero
+    left = torch.zeros_like(zero)
+    spikes, before, after = [], [], []
+    for x_t in x.unbind(0):
+        idle = left <= 0
+        if neuron.refractory == "clamp_input":
+            x_t = x_t * idle
+        i = neuron.a_ii * i + x_t
+        drive = neuron.a_ui * i + neuron.c0 * x_t + neuron.c1 * x_prev
+        if neuron.reset_at == "next_step":
+            gate = _seen_by_reset(s, neuron)
+            u = _reset_at_next_step(u, u_held, drive, gate, neuron)
+        else:
+            u = neuron.a_uu * u + drive
+        level = neuron.threshold + neuron.beta * a
+        allowed = idle if neuron.refractory == "block_spike" else None
+        fired = u.detach() > level if neuron.strict else u.detach() >= level
+        if allowed is not None:
+            fired = fired & allowed
+        at = (u - level).detach()
+        if neuron.surrogate_at == "post" and neuron.reset_at == "spike":
+            at = at - _lost(u.detach(), neuron) * fired
+        s = Fire.apply(u - level, fired, at, neuron.surrogate, allowed)
+        u_before = u
+        if neuron.reset_at == "spike" and neuron.reset != "none":
+            gate = _seen_by_reset(s, neuron)
+            if gate is None:
+                u = u - _lost(u.detach(), neuron) * fired
+            else:
+                u = u - _lost(u, neuron) * gate
+        u_held = fired
+        a = neuron.rho * a + s
+        if neuron.refractory != "none":
+            left = torch.where(fired, float(neuron.refractory_steps), left - 1)
+        x_prev = x_t
+        spikes.append(s)
+        before.append(u_before)
+        after.append(u)
+    if not spikes:
+        return (x.clone(), x.clone(), x.clone()) if trace else x.clone()
+    stacked = torch.stack(spikes)
+    return (stacked, torch.stack(before), torch.stack(after)) if trace else stacked
+
+
+def _lost(u, neuron):
+    """What a spike takes off the potential u."""
+    if neuron.reset == "none":
+        return 0.0
+    return u if neuron.reset == "zero" else neuron.threshold
+
+
+def _seen_by_reset(s, neuron):
+    """The spike as the reset's gradient sees it; None where the reset is invisible to it."""
+    if neuron.reset_grad == "through":
+        return None
+    return s if neuron.reset_grad == "full" else s.detach()
+
+
+def _reset_at_next_step(u, fired, drive, gate, neuron):
+    if neuron.reset == "none":
+        return neuron.a_uu * u + drive
+    if neuron.reset == "subtract":
+        lost = neuron.threshold * (fired if gate is None else gate)
+        return neuron.a_uu * u + drive - lost
+    kept = neuron.a_uu * u
+    if neuron.gate_input:
+        whole = kept + drive
+        return whole * (1 - gate) if gate is not None else whole - whole.detach() * fired
+    return kept * (1 - gate) + drive if gate is not None else kept - kept.detach() * fired + drive

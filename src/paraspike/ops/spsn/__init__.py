@@ -1,0 +1,1 @@
+"""SPSN's spike functions: from potentials to spikes, independent at each step."""

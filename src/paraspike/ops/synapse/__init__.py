@@ -1,0 +1,1 @@
+"""Synapses: spikes times weights, densely or by gathering the rows of arriving spikes."""

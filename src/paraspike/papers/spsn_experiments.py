@@ -1,0 +1,114 @@
+"""SPSN's training experiments: one arm is one model in one regime, all seeds side by side."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from paraspike import paths, training
+from paraspike.errors import ReaderError
+from paraspike.network import Network
+from paraspike.papers import spsn
+
+
+@dataclass
+class Arm:
+    """A trained network and what it showed."""
+
+    network: Network
+    history: training.History
+    evaluation: training.Evaluation
+
+    def dataset(self) -> xr.Dataset:
+        """Train accuracy and loss [seed, epoch], test accuracy and firing [seed], with units."""
+        percent, per_ms = {"units": "percent"}, {"units": "spikes/ms"}
+        history, test = self.history, self.evaluation
+        return xr.Dataset(
+            {
+                "train_accuracy": (
+                    ("seed", "epoch"),
+                    history.train_accuracy,
+                    percent | {"long_name": "training accuracy"},
+                ),
+                "loss": (("seed", "epoch"), history.loss, {"units": "1", "long_name": "cross entropy"}),
+                "test_accuracy": ("seed", test.accuracy, percent | {"long_name": "test accuracy"}),
+                "spikes_per_ms": (
+                    "seed",
+                    test.spikes_per_ms,
+                    per_ms | {"long_name": "spikes of all hidden neurons per ms, on the test set"},
+                ),
+            },
+            coords={
+                "seed": ("seed", list(self.network.seeds), {"units": "1", "long_name": "random seed"}),
+                "epoch": (
+                    "epoch",
+                    np.arange(1, history.loss.shape[1] + 1),
+                    {"units": "1", "long_name": "training epoch"},
+                ),
+            },
+        )
+
+    def weights(self, prefix: str) -> dict[str, np.ndarray]:
+        """Weights by "<prefix>/<name>"."""
+        return {f"{prefix}/{name}": array for name, array in self.network.arrays().items()}
+
+
+def fit(
+    model: str,
+    train,
+    test,
+    settings: training.Settings,
+    *,
+    hidden,
+    seeds,
+    tau_syn: float = 0.02,
+    tau_mem: float = 0.02,
+    backend="auto",
+    checkpoints: Path | None = None,
+    name: str = "",
+) -> Arm:
+    """Train a model on `train` and test it once on `test`, as the paper does after the last epoch.
+
+    `checkpoints` is a folder; `name` names the arm in it and in the progress bar.
+    """
+    network = build(model, train, settings.dt, hidden, seeds, tau_syn, tau_mem, backend)
+    file = checkpoints / f"{name or model}.pt" if checkpoints else None
+    history = training.train(network, train, settings, file, name or model)
+    return Arm(network, history, training.evaluate(network, test, settings))
+
+
+def build(model, data, dt, hidden, seeds, tau_syn=0.02, tau_mem=0.02, backend="auto") -> Network:
+    """An untrained network that fits a data set."""
+    return spsn.network(
+        model, data.n_units, hidden, data.n_classes, dt, tau_syn=tau_syn, tau_mem=tau_mem, seeds=seeds, backend=backend
+    )
+
+
+def headline(dataset: xr.Dataset, over: str = "model") -> str:
+    """Mean test accuracy of the last regime or threshold per model: "LIF 81.2 %, SPSN-SB 84.0 %"."""
+    values = dataset.test_accuracy.mean("seed")
+    extra = [d for d in values.dims if d != over]
+    best = values.max(extra) if extra else values
+    return "test accuracy " + ", ".join(
+        f"{name} {value:.1f} %" for name, value in zip(best[over].values, best.values, strict=True)
+    )
+
+
+def trained(file, prefix: str, model: str, data, dt: float, *, hidden, seeds, tau_syn, tau_mem, backend) -> Network:
+    """A network with the weights "<prefix>/..." of an earlier run's weights.npz.
+
+    Raises:
+        ReaderError: no such file, or it holds no such arm or seed.
+    """
+    path = paths.resolve(file)
+    if not path.is_file():
+        raise ReaderError("no weights", path, "run the augmentation notebook first, or set weights = ''")
+    network = build(model, data, dt, hidden, seeds, tau_syn, tau_mem, backend)
+    with np.load(path) as arrays:
+        names = [n for n in arrays.files if n.startswith(f"{prefix}/")]
+        if not names:
+            raise ReaderError(f"no weights named {prefix}/...", path, f"it holds {', '.join(arrays.files[:3])} ...")
+        found = {n.removeprefix(f"{prefix}/"): arrays[n] for n in names}
+    network.load_arrays({n: a[: len(seeds)] for n, a in found.items()})
+    return network

@@ -1,0 +1,79 @@
+"""One thread count for torch, Numba and the kernels' own pool (DESIGN.md, rule 9)."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from paraspike.errors import ReaderError
+
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "PARASPIKE_THREADS")
+
+_pool: ThreadPoolExecutor | None = None
+_count: int | None = None
+
+
+def environment(count: int) -> dict[str, str]:
+    """The variables a child process needs so that every library in it uses `count` threads."""
+    return dict.fromkeys(VARIABLES, str(count))
+
+
+def get_threads() -> int:
+    """Threads in force: the last `set_threads`, else $PARASPIKE_THREADS, else the cores we may use."""
+    if _count is not None:
+        return _count
+    asked = os.environ.get("PARASPIKE_THREADS")
+    if asked is None:
+        return len(os.sched_getaffinity(0))
+    return _checked(asked, "the environment variable PARASPIKE_THREADS")
+
+
+def set_threads(count: int | None = None) -> int:
+    """Give torch, Numba and the kernel pool the same number of threads; returns it.
+
+    More threads than cores are allowed. Numba's own limit is fixed when it is first imported, so a
+    count above it holds for torch and the kernel pool, which is where our kernels run.
+
+    Raises:
+        ReaderError: the count is not a positive integer.
+    """
+    global _pool, _count
+    count = _checked(get_threads() if count is None else count, "set_threads(count)")
+    import numba
+    import torch
+
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    if count != _count and _pool is not None:
+        _pool.shutdown(wait=True)
+        _pool = None
+    _count = count
+    return count
+
+
+def run_blocks(kernel, size: int, *arguments, grain: int = 1) -> None:
+    """Call `kernel(start, stop, *arguments)` over [0, size) split among the threads.
+
+    The kernel must release the GIL and write disjoint results per index, so the bits do not depend
+    on the split. Starts are multiples of `grain`.
+    """
+    global _pool
+    parts = min(get_threads(), -(-size // grain)) if size else 0
+    if parts <= 1:
+        kernel(0, size, *arguments)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(get_threads(), thread_name_prefix="paraspike")
+    step = -(-size // (parts * grain)) * grain
+    starts = range(0, size, step)
+    jobs = [_pool.submit(kernel, a, min(a + step, size), *arguments) for a in starts]
+    for job in jobs:
+        job.result()
+
+
+def _checked(value, where: str) -> int:
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1:
+        raise ReaderError(f"thread count {value!r} is not a positive integer", where, "use 1 or more")
+    return count

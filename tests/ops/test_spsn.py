@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from paraspike.neurons import SPSN, LeakyIntegrator, Surrogate
+from paraspike.ops.spsn.reference import probability, spike
+
+INTEGRATOR = LeakyIntegrator.from_times(1e-3, 2e-2, 2e-2)
+N = 40_000
+
+
+def noise(seed=0, n=N):
+    return torch.rand(n, 1, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("form, factor", [("SB", 1), ("GS", 2)])
+@pytest.mark.parametrize("u", [-2.0, -0.3, 0.0, 0.5, 1.5])
+def test_chance_of_a_spike(form, factor, u):
+    neuron = SPSN(INTEGRATOR, form)
+    fired = int(spike(torch.full((N, 1, 1), u, dtype=torch.float64), neuron, noise()).sum())
+    chance = 1 / (1 + np.exp(-factor * u))
+    assert float(probability(torch.tensor(u), neuron)) == pytest.approx(chance, rel=1e-5)
+    assert stats.binomtest(fired, N, chance).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("u", [-1.0, 0.0, np.log(2), 2.0])
+def test_sb_gradient_is_rho_squared_times_one_minus_rho(u):
+    x = torch.full((5, 1, 1), u, dtype=torch.float64, requires_grad=True)
+    spike(x, SPSN(INTEGRATOR, "SB"), noise(n=5)).sum().backward()
+    rho = 1 / (1 + np.exp(-u))
+    np.testing.assert_allclose(x.grad.numpy(), rho**2 * (1 - rho), rtol=1e-12)
+
+
+def test_sb_gradient_peaks_at_4_27ths():
+    x = torch.linspace(-4, 4, 8001, dtype=torch.float64).reshape(-1, 1, 1).requires_grad_()
+    spike(x, SPSN(INTEGRATOR, "SB"), noise(n=8001)).sum().backward()
+    assert float(x.grad.max()) == pytest.approx(4 / 27, abs=1e-7)
+    assert float(x[x.grad.argmax()]) == pytest.approx(np.log(2), abs=2e-3)
+
+
+def test_gs_equals_torch_gumbel_softmax_for_the_same_gumbel_difference():
+    """Two Gumbel draws enter only by their difference, which is one logistic draw."""
+    generator = torch.Generator().manual_seed(5)
+    u = torch.randn(200, 1, 1, generator=generator, dtype=torch.float64)
+    g = -torch.log(-torch.log(torch.rand(2, 200, 1, 1, generator=generator, dtype=torch.float64)))
+    one = torch.sigmoid(g[0] - g[1])
+    for temperature in (0.5, 1.0, 2.0):
+        mine, theirs = u.clone().requires_grad_(), u.clone().requires_grad_()
+        spikes = spike(mine, SPSN(INTEGRATOR, "GS", temperature=temperature), one)
+        soft = torch.softmax(torch.stack([theirs + g[0], -theirs + g[1]]) / temperature, 0)[0]
+        assert torch.equal(spikes.detach(), (soft > 0.5).double())
+        spikes.sum().backward()
+        soft.sum().backward()
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-8, atol=1e-12)
+
+
+def test_gs_mean_gradient_at_zero_is_a_third():
+    x = torch.zeros(N, 1, 1, dtype=torch.float64, requires_grad=True)
+    spike(x, SPSN(INTEGRATOR, "GS"), noise()).sum().backward()
+    assert float(x.grad.mean()) == pytest.approx(1 / 3, abs=0.003)
+
+
+def test_slope_of_sb():
+    u = torch.full((3, 1, 1), 0.4, dtype=torch.float64, requires_grad=True)
+    spike(u, SPSN(INTEGRATOR, "SB", slope=5.0), noise(n=3)).sum().backward()
+    rho = 1 / (1 + np.exp(-2.0))
+    np.testing.assert_allclose(u.grad.numpy(), 5 * rho**2 * (1 - rho), rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["T", "D"])
+def test_deterministic_forms(form):
+    u = torch.tensor([0.5, 1.2, 1.25, 1.5], dtype=torch.float64).reshape(4, 1, 1).requires_grad_()
+    neuron = SPSN(INTEGRATOR, form, threshold=1.0 if form == "T" else 0.1, surrogate=Surrogate(slope=2.0))
+    spikes = spike(u, neuron, None)
+    assert spikes.flatten().tolist() == ([0, 1, 1, 1] if form == "T" else [1, 1, 0, 1])
+    spikes.sum().backward()
+    at = u.detach().flatten() - neuron.threshold
+    if form == "D":
+        at = at - torch.cat([torch.zeros(1), u.detach().flatten()[:-1]])
+    slope = 1 / (2 * at.abs() + 1) ** 2
+    expected = slope if form == "T" else slope - torch.cat([slope[1:], torch.zeros(1)])
+    torch.testing.assert_close(u.grad.flatten(), expected)

@@ -14,11 +14,10 @@ from paraspike.datasets.binning import bin_events, steps_needed
 from paraspike.errors import ReaderError
 from paraspike.learning import bptt
 from paraspike.learning.bptt import Objective
+from paraspike.learning.optimizers import OPTIMIZERS, PerSeed
 from paraspike.network import Draws, Network
 from paraspike.randomness import permutation
 from paraspike.spikes import Spikes
-
-OPTIMIZERS = {"adamax": torch.optim.Adamax, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def train(network: Network, data, settings: Settings, checkpoint: Path | None = 
     Warns:
         RuntimeWarning: a hidden layer of spiking neurons is silent over a whole batch, once a layer.
     """
-    optimizer = OPTIMIZERS[settings.optimizer](network.parameters(), lr=settings.learning_rate)
+    optimizer = PerSeed(network, settings.optimizer, settings.learning_rate)
     shape = (len(network.seeds), settings.epochs)
     history = History(*(np.full(shape, np.nan) for _ in fields(History)))
     first = _resume(checkpoint, network, optimizer, history)

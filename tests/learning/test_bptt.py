@@ -5,6 +5,7 @@ from torch.nn.functional import cross_entropy
 
 from paraspike.errors import ReaderError
 from paraspike.learning.bptt import Objective, evaluate_batch, step
+from paraspike.learning.optimizers import PerSeed
 from paraspike.network import Activity, Draws
 from paraspike.papers import spsn
 from paraspike.spikes import Spikes
@@ -46,10 +47,26 @@ def test_a_step_refuses_a_loss_that_is_not_finite_and_leaves_the_weights():
     with torch.no_grad():
         net.layers[-1].bias[1] = float("nan")
     before = [p.detach().clone() for p in net.parameters()]
-    optimizer = torch.optim.Adamax(net.parameters())
+    optimizer = PerSeed(net, "adamax", 1e-3)
     x = Spikes.from_dense(torch.ones(3, 4, 4))
     draws = Draws(np.arange(4), np.repeat([4, 9], 2))
     with pytest.raises(ReaderError, match=r"nan[\s\S]*seeds \[9\]"):
         step(net, optimizer, x, torch.zeros(4, dtype=torch.int64), draws, Objective())
     for p, b in zip(net.parameters(), before, strict=True):
         torch.testing.assert_close(p, b, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["adamax", "adam", "sgd"])
+def test_stepping_seed_by_seed_equals_torch_on_the_whole(name):
+    from paraspike.learning.optimizers import OPTIMIZERS
+
+    nets = [spsn.network("ReLU", 4, (5,), 3, 1e-2, seeds=(4, 9)) for _ in range(2)]
+    optimizers = [PerSeed(nets[0], name, 0.05), OPTIMIZERS[name](nets[1].parameters(), lr=0.05)]
+    x = Spikes.from_dense(torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(1)))
+    for _ in range(4):
+        for net, optimizer in zip(nets, optimizers, strict=True):
+            optimizer.zero_grad()
+            net(x).readout.square().sum().backward()
+            optimizer.step()
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

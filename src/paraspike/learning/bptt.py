@@ -41,19 +41,27 @@ def evaluate_batch(activity: Activity, labels: torch.Tensor, seeds: int, objecti
     The regulariser is relu(sum over hidden neurons of mean spikes - theta N)^2, one budget for the
     whole network, averaged over time and batch as the authors' code has it (equation 21: time only).
     """
-    logits = reduce_time(activity.readout, objective.readout)
-    losses = cross_entropy(logits, labels, reduction="none").reshape(seeds, -1).mean(1)
-    # Time first, then samples: one order of summation, however many seeds share the tensor.
-    rates = [h.mean(0).reshape(seeds, -1, h.shape[2]).mean(1) for h in activity.hidden]
-    neurons = sum(r.shape[1] for r in rates)
-    fired = sum((r.sum(1) for r in rates), start=torch.zeros_like(losses))
-    total = losses
+    # Seed by seed: torch's reductions round differently with the size of what surrounds a sample.
+    readouts, targets = activity.readout.chunk(seeds, 1), labels.chunk(seeds)
+    hidden = [h.chunk(seeds, 1) for h in activity.hidden]
+    columns = [
+        _one_seed(readouts[s], [h[s] for h in hidden], targets[s], objective) for s in range(seeds)
+    ]
+    totals, losses, hits, fired, rates = (torch.stack(c) for c in zip(*columns, strict=True))
+    return totals.sum(), Metrics(losses.detach(), hits, fired.detach(), rates.detach().T)
+
+
+def _one_seed(readout, hidden, labels, objective):
+    logits = reduce_time(readout, objective.readout)
+    loss = cross_entropy(logits, labels)
+    rates = [h.mean((0, 1)) for h in hidden]
+    fired = sum((r.sum() for r in rates), start=torch.zeros_like(loss))
+    total = loss
     if objective.rate_budget > 0:
-        total = total + torch.relu(fired - objective.rate_budget * neurons) ** 2
-    hits = (logits.argmax(1) == labels).reshape(seeds, -1).sum(1)
-    means = [r.detach().mean(1) for r in rates]
-    stacked = torch.stack(means) if means else losses.new_zeros(0, seeds)
-    return total.sum(), Metrics(losses.detach(), hits, fired.detach(), stacked)
+        neurons = sum(len(r) for r in rates)
+        total = loss + torch.relu(fired - objective.rate_budget * neurons) ** 2
+    means = torch.stack([r.mean() for r in rates]) if rates else loss.new_zeros(0)
+    return total, loss, (logits.argmax(1) == labels).sum(), fired, means
 
 
 def step(network: Network, optimizer, x, labels, draws, objective: Objective) -> Metrics:
@@ -62,7 +70,7 @@ def step(network: Network, optimizer, x, labels, draws, objective: Objective) ->
     Raises:
         ReaderError: the loss is not finite; weights are left as they were.
     """
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     total, metrics = evaluate_batch(network(x, draws), labels, len(network.seeds), objective)
     if not torch.isfinite(total):
         bad = [s for s, v in zip(network.seeds, metrics.loss.tolist(), strict=True) if v - v != 0]

@@ -29,7 +29,7 @@ TABLE = {
     },
     "spsn": {
         "reference": ("spsn.reference", "spike", "torch"),
-        "cpu": ("spsn.reference", "spike", "torch"),
+        "cpu": ("spsn.cpu", "spike", "compiled, one pass"),
         "cuda": ("spsn.reference", "spike", "torch, noise drawn on the CPU"),
     },
     "synapse": {

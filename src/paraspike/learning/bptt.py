@@ -54,14 +54,16 @@ def evaluate_batch(activity: Activity, labels: torch.Tensor, seeds: int, objecti
 def _one_seed(readout, hidden, labels, objective):
     logits = reduce_time(readout, objective.readout)
     loss = cross_entropy(logits, labels)
-    rates = [h.mean((0, 1)) for h in hidden]
-    fired = sum((r.sum() for r in rates), start=torch.zeros_like(loss))
+    # Mean over time and batch, summed over the neurons of a layer.
+    fired = [h.sum() / (h.shape[0] * h.shape[1]) for h in hidden]
+    per_step = sum(fired, start=torch.zeros_like(loss))
     total = loss
+    neurons = sum(h.shape[2] for h in hidden)
     if objective.rate_budget > 0:
-        neurons = sum(len(r) for r in rates)
-        total = loss + torch.relu(fired - objective.rate_budget * neurons) ** 2
-    means = torch.stack([r.mean() for r in rates]) if rates else loss.new_zeros(0)
-    return total, loss, (logits.argmax(1) == labels).sum(), fired, means
+        total = loss + torch.relu(per_step - objective.rate_budget * neurons) ** 2
+    rates = [f / h.shape[2] for f, h in zip(fired, hidden, strict=True)]
+    rates = torch.stack(rates) if rates else loss.new_zeros(0)
+    return total, loss, (logits.argmax(1) == labels).sum(), per_step, rates
 
 
 def step(network: Network, optimizer, x, labels, draws, objective: Objective) -> Metrics:

@@ -17,7 +17,7 @@ def _evenly(function, x: torch.Tensor) -> torch.Tensor:
     return function(flat)[: x.numel()].reshape(x.shape)
 
 
-class _Sample(torch.autograd.Function):
+class Sample(torch.autograd.Function):
     """Spikes that carry a gradient factor computed with the forward pass."""
 
     @staticmethod
@@ -39,12 +39,12 @@ def spike(u: torch.Tensor, neuron: SPSN, noise: torch.Tensor | None) -> torch.Te
     if neuron.spike == "SB":
         rho = _evenly(torch.sigmoid, neuron.slope * u.detach())
         spikes = (noise < rho).to(u.dtype)
-        return _Sample.apply(u, spikes, neuron.slope * rho * rho * (1 - rho))
+        return Sample.apply(u, spikes, neuron.slope * rho * rho * (1 - rho))
     if neuron.spike == "GS":
         logit = 2 * u.detach() + _evenly(torch.logit, noise)
         spikes = (logit > 0).to(u.dtype)
         y = _evenly(torch.sigmoid, logit / neuron.temperature)
-        return _Sample.apply(u, spikes, 2 / neuron.temperature * y * (1 - y))
+        return Sample.apply(u, spikes, 2 / neuron.temperature * y * (1 - y))
     at = u - neuron.threshold
     if neuron.spike == "D":
         at = at - torch.cat([torch.zeros_like(u[:1]), u[:-1]])

@@ -3,16 +3,23 @@
 import torch
 
 
-class _ContiguousGradient(torch.autograd.Function):
-    """Identity whose gradient is laid out afresh: sums then run in one order for 1 seed or many."""
+class _Product(torch.autograd.Function):
+    """x [R, N_in] times w [N_in, N_out], plus b; gradients are products over the same rows alone, so
+    a seed's bits do not depend on what is computed beside it."""
 
     @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
+    def forward(ctx, x, w, b):
+        ctx.save_for_backward(x, w)
+        ctx.biased = b is not None
+        return x @ w if b is None else torch.addmm(b, x, w)
 
     @staticmethod
     def backward(ctx, grad):
-        return grad.contiguous()
+        x, w = ctx.saved_tensors
+        grad = grad.contiguous()
+        of_x = grad @ w.T if ctx.needs_input_grad[0] else None
+        of_b = grad.new_ones(len(grad)) @ grad if ctx.biased else None
+        return of_x, x.T @ grad, of_b
 
 
 def synapse(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -22,12 +29,12 @@ def synapse(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) ->
         weight: [N_in, N_out], or [S, N_in, N_out] for S seeds whose samples follow one another.
         bias: [N_out] or [S, N_out], or None.
     """
-    if weight.dim() == 2:
-        out = x @ weight
-        return out if bias is None else out + bias
-    blocks = x.chunk(len(weight), dim=1)
-    # Cloned because a product's last bits may depend on how its operands are aligned in memory.
-    parts = [block.contiguous() @ w.clone() for block, w in zip(blocks, weight, strict=True)]
-    if bias is not None:
-        parts = [part + b for part, b in zip(parts, bias, strict=True)]
-    return torch.cat([_ContiguousGradient.apply(part) for part in parts], dim=1)
+    weights = weight[None] if weight.dim() == 2 else weight
+    biases = [None] * len(weights) if bias is None else bias.reshape(len(weights), -1)
+    parts = []
+    for block, w, b in zip(x.chunk(len(weights), dim=1), weights, biases, strict=True):
+        rows = block.reshape(-1, block.shape[2])
+        # Cloned because a product's last bits may depend on how its operands lie in memory.
+        part = _Product.apply(rows, w.clone(), b)
+        parts.append(part.reshape(*block.shape[:2], w.shape[1]))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -63,7 +63,9 @@ def test_baselines_compute_what_the_engine_computes(published):
 
 @pytest.mark.parametrize("steps, expected", [(10, 0.48), (61, 0.07), (100, 0.013), (150, 0.0014)])
 def test_published_padding_leaks_as_the_sheet_measured(steps, expected):
-    assert spsn.padding_error(steps, LI, spsn.membrane_as_published) == pytest.approx(expected, rel=0.25)
+    assert spsn.padding_error(steps, LI, spsn.membrane_as_published) == pytest.approx(
+        expected, rel=0.25
+    )
     assert spsn.padding_error(steps, LI, parallel) < 1e-5
 
 
@@ -73,7 +75,9 @@ def test_published_padding_is_not_causal():
     steps, beta = 100, LI.a_uu
     leaked, truth = spsn.impulse_leak(steps, LI)
     n = np.arange(steps - 1)
-    np.testing.assert_allclose(leaked[:-1], (1 - beta) * (steps - 2 - n) * beta ** (steps + 1 + n), atol=1e-12)
+    np.testing.assert_allclose(
+        leaked[:-1], (1 - beta) * (steps - 2 - n) * beta ** (steps + 1 + n), atol=1e-12
+    )
     assert leaked[-1] == pytest.approx(1 - beta) and not truth[:-1].any()
 
 
@@ -98,7 +102,11 @@ def test_an_idle_net_fires_half_the_time():
 
 
 def test_unknown_names_are_refused():
-    for call in (lambda: spsn.neuron("SPSN-XX", DT), lambda: spsn.lif(DT, form="x"), lambda: spsn.settings("augmented")):
+    for call in (
+        lambda: spsn.neuron("SPSN-XX", DT),
+        lambda: spsn.lif(DT, form="x"),
+        lambda: spsn.settings("augmented"),
+    ):
         with pytest.raises(ReaderError, match="is unknown"):
             call()
 
@@ -127,5 +135,7 @@ def test_without_recurrent_weights_all_forms_agree():
     noise = torch.rand(30, 2, 5, dtype=torch.float64)
     for model in ("SPSN-SB", "SPSN-GS", "SPSN-D"):
         n = spsn.neuron(model, 1e-2)
-        error, mismatch = spsn_recurrent.approximation_error(x, torch.zeros(5, 5, dtype=torch.float64), n, noise)
+        error, mismatch = spsn_recurrent.approximation_error(
+            x, torch.zeros(5, 5, dtype=torch.float64), n, noise
+        )
         assert error < 1e-10 and mismatch == 0

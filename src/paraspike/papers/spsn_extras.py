@@ -39,7 +39,7 @@ def table1(results) -> Figure:
         index=rows.parameter,
     )
     fig, ax = plots.figure(size=(7, 5.4))
-    plots.grid(ax, cells, widths=[0.25, 0.42])
+    plots.grid(ax, cells, [0.3, 0.4])
     plots.title(fig, "Table I: parameters", data)
     return fig
 
@@ -69,9 +69,9 @@ def table2(results) -> Figure:
             if model in ("LIF", "ReLU"):
                 cells[2] = ""
             rows[f"{model}, {kind}"] = cells
-    columns = ["basic", "augmentation", "augmentation and\nregularisation"]
-    fig, ax = plots.figure(size=(7.5, 0.6 + 0.42 * len(rows)))
-    plots.grid(ax, pd.DataFrame.from_dict(rows, orient="index", columns=columns), [0.24] * 3, 1.5)
+    columns = ["basic", "augmentation", "augm. + regularisation"]
+    fig, ax = plots.figure(size=(7.5, 0.9 + 0.32 * len(rows)))
+    plots.grid(ax, pd.DataFrame.from_dict(rows, orient="index", columns=columns), [0.25] * 3)
     plots.title(fig, "Table II: test accuracy in percent", data)
     return fig
 
@@ -110,7 +110,12 @@ def statistics(results) -> Figure:
         ax.set_ylabel(label)
     axes[1].axhline(1, color=plots.PALE, lw=1, ls=":")
     axes[1].annotate(
-        "Poisson", (0.99, 1), xycoords=("axes fraction", "data"), fontsize=7, ha="right"
+        "Poisson",
+        (0.99, 1),
+        xycoords=("axes fraction", "data"),
+        fontsize=7,
+        ha="right",
+        va="bottom",
     )
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper right", ncols=len(models), fontsize=8)
@@ -152,7 +157,8 @@ def generality(results) -> Figure:
         ax.bar(i, mean, 0.6, color=plots.colour(model))
         if np.isfinite(deviation):
             ax.errorbar(i, mean, deviation, fmt="none", ecolor=plots.INK, capsize=3)
-        ax.annotate(f"{mean:.1f}", (i, mean), (0, -14), textcoords="offset points", ha="center")
+        where = {"xycoords": ax.get_xaxis_transform(), "ha": "center", "color": "white"}
+        ax.annotate(f"{mean:.1f}", (i, 0.03), fontweight="bold", **where)
     ax.set_xticks(range(data.sizes["model"]), data["model"].values)
     ax.grid(axis="x", visible=False)
     ax.set_ylabel("test accuracy (percent)")

@@ -83,14 +83,15 @@ def figure3(results) -> Figure:
         plots.bars(ax, measured, shown, legend)
         ax.set_ylabel(label)
         _letter(ax, letter)
+    axes[1, 1].set_yscale("log")
     _epoch_times(axes[1, 0], times["seconds"])
     _letter(axes[1, 0], "C")
-    plots.title(fig, "Figure 3: accuracy, epoch time and spikes", data)
+    plots.title(fig, "Figure 3: accuracy, epoch time and spikes", data, C=times)
     return fig
 
 
 def _letter(ax, letter: str) -> None:
-    ax.text(-0.13, 1.08, letter, transform=ax.transAxes, fontsize=13, fontweight="bold")
+    ax.text(-0.12, 1.03, letter, transform=ax.transAxes, fontsize=13, fontweight="bold")
 
 
 def _epoch_times(ax, seconds: xr.DataArray) -> None:
@@ -103,7 +104,7 @@ def _epoch_times(ax, seconds: xr.DataArray) -> None:
     known = {k: v for k, v in quantity("epoch_time").items() if k in measured}
     plots.bars(ax, measured, known, "published (V100, whole SHD)")
     ax.set_yscale("log")
-    ax.set_ylabel("seconds per epoch (measured: this machine)")
+    ax.set_ylabel("seconds per epoch, this machine\n(bars: algorithms as published)")
     if "implementation" in seconds.dims and "this engine" in names:
         groups = list(dict.fromkeys(g for g, _ in measured))
         shades = list(dict.fromkeys(s for _, s in measured))
@@ -113,7 +114,7 @@ def _epoch_times(ax, seconds: xr.DataArray) -> None:
         ).items():
             x = groups.index(group) + (shades.index(shade) - (len(shades) - 1) / 2) * width
             (line,) = ax.plot([x - width / 2, x + width / 2], [value] * 2, color=plots.INK, lw=2)
-        line.set_label("measured: this engine")
+        line.set_label("measured: this engine's algorithms")
         handles = [*ax.get_legend().legend_handles, line]
         ax.legend(
             handles=handles, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
@@ -136,11 +137,12 @@ def figure4(results) -> Figure:
         ax.errorbar(
             x, y, dy, dx, color=plots.colour(model), marker="o", ms=5, capsize=2, label=model
         )
+        offset = (5, -11) if model == "SPSN-SB" else (-16, 5)
         for i, point in enumerate(points):
             label = f"{float(one['threshold'][i]):g}"
-            ax.annotate(
-                label, (point[0], point[2]), (3, -11), textcoords="offset points", fontsize=7
-            )
+            ink = plots.colour(model)
+            where = {"xytext": offset, "textcoords": "offset points"}
+            ax.annotate(label, (point[0], point[2]), fontsize=7, color=ink, **where)
     for model in map(str, plain["model"].values):
         one = plain.sel(model=model, regime="augmentation")
         (x, dx), (y, dy) = (
@@ -150,14 +152,14 @@ def figure4(results) -> Figure:
             ax.errorbar(
                 x, y, dy, dx, color=plots.colour(model), marker="s", ms=7, capsize=2, ls="none"
             )
-    ax.plot([], [], "s", color=plots.PALE, label="without regularisation (LIF, SPSN)")
+    ax.plot([], [], "s", color=plots.PALE, label="without regularisation")
     rates, cells = quantity("spike_frequency"), accuracies()
     known = [(rates[k][0], cells[k][0], k[0]) for k in rates if k in cells]
     known += [(120, 89.23, "SPSN-SB"), (37, 89.73, "SPSN-GS")]
     for x, y, model in known:
         plots.hollow(ax, x, y).set_markeredgecolor(plots.colour(model))
     plots.hollow(ax, [], [], label="published (1 ms steps)")
-    ax.plot([], [], color="none", label="small numbers: theta")
+    ax.plot([], [], color="none", label="numbers: theta; orange: LIF")
     ax.set_xscale("log")
     ax.set_xlabel("spikes per ms in the network")
     ax.set_ylabel("test accuracy (percent)")
@@ -232,16 +234,10 @@ def figure6(results) -> Figure:
             )
             ax.grid(axis="x", visible=False)
             ax.set_title(f"sample {i}: class {label}", fontsize=9)
-        agreement = float(data["agreement"].sel(stochastic_model=model))
         row[0].set_ylabel(f"{model}\nreadout, mean over time")
-        row[0].annotate(
-            f"same label in all passes:\n{agreement:.1f} % of the test samples",
-            (0.02, 0.02),
-            xycoords="axes fraction",
-            fontsize=7,
-        )
     for ax in axes[-1]:
         ax.set_xlabel("class (true one coloured)")
-    trials = readout.sizes["trial"]
-    plots.title(fig, f"Figure 6: {trials} stochastic passes, mean and standard deviation", data)
+    same = [f"{m} {float(data['agreement'].sel(stochastic_model=m)):.1f} %" for m in models]
+    text = f"Figure 6: {readout.sizes['trial']} stochastic passes, mean and standard deviation"
+    plots.title(fig, f"{text}\none label in all passes: {', '.join(same)} of the test set", data)
     return fig

@@ -1,0 +1,38 @@
+# Short names for the plain commands, which every target prints as it runs them.
+# After the first `make`:  . .venv/bin/activate  and use snakemake, pytest and jupyter directly.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+THREADS ?= 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+SHELL := /bin/bash
+ONE_COUNT := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=$(THREADS) PARASPIKE_THREADS=$(THREADS)
+
+.PHONY: all test lab fetch lint clean
+.DELETE_ON_ERROR:
+
+all: .venv/installed
+	snakemake
+	snakemake --report results/$$(python -m paraspike.closing --run)/report.zip
+	@python -m paraspike.closing
+
+test: .venv/installed
+	$(ONE_COUNT) pytest --durations=10
+
+lab: .venv/installed
+	$(ONE_COUNT) jupyter lab notebooks
+
+fetch: .venv/installed
+	python -m paraspike.datasets fetch $(DATASET)
+
+lint: .venv/installed
+	ruff check
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+clean:
+	rm -rf results/scratch results/smoke-* results/quick-* .pytest_cache .ruff_cache
+
+.venv/installed: envs/cpu.txt pyproject.toml
+	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install pip; }
+	.venv/bin/python -m pip install --disable-pip-version-check -q -r envs/cpu.txt
+	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -e .
+	touch $@

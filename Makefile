@@ -11,8 +11,8 @@ ONE_COUNT := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) NUMBA_NUM_THR
 
 all: .venv/installed
 	snakemake
-	snakemake --report results/$$(python -m paraspike.closing --run)/report.zip
-	@python -m paraspike.closing
+	snakemake --report results/$$(python -m paraspike.pipeline.closing --run)/report.zip
+	@python -m paraspike.pipeline.closing
 
 test: .venv/installed
 	$(ONE_COUNT) pytest --durations=10

@@ -17,8 +17,8 @@ import time
 
 from snakemake.utils import min_version
 
-from paraspike import closing, plan
-from paraspike import config as configuration
+from paraspike.pipeline import closing, plan
+from paraspike.pipeline import config as configuration
 from paraspike.errors import ReaderError
 
 min_version("9.27")

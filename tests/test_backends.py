@@ -16,7 +16,10 @@ def test_cuda_without_cuda_names_the_cure_in_five_lines():
     assert len(str(error.value).splitlines()) <= 5
 
 
-@pytest.mark.parametrize("name, word", [("cdua", "did you mean 'cuda'"), ("ipu", "no operators"), ("tpu9", "one of|did you mean")])
+@pytest.mark.parametrize(
+    "name, word",
+    [("cdua", "did you mean 'cuda'"), ("ipu", "no operators"), ("tpu9", "one of|did you mean")],
+)
 def test_unknown_and_empty_backends(name, word):
     with pytest.raises(ReaderError, match=word):
         backends.resolve(name)

@@ -24,9 +24,13 @@ def test_a_seed_is_the_same_alone_and_among_others(model, backend):
     samples = np.tile(np.arange(per_seed), len(seeds))
 
     def run(chosen):
-        net = spsn.network(model, 40, (16, 12), 5, DT, seeds=[seeds[i] for i in chosen], backend=backend)
+        net = spsn.network(
+            model, 40, (16, 12), 5, DT, seeds=[seeds[i] for i in chosen], backend=backend
+        )
         rows = np.concatenate([np.arange(i * per_seed, (i + 1) * per_seed) for i in chosen])
-        part = Spikes.from_lists(*Spikes.from_dense(x[:, rows].contiguous()).lists, (15, len(rows), 40))
+        part = Spikes.from_lists(
+            *Spikes.from_dense(x[:, rows].contiguous()).lists, (15, len(rows), 40)
+        )
         owners = np.repeat([seeds[i] for i in chosen], per_seed)
         out = net(part, Draws(samples[rows], owners, trial=2))
         out.readout.square().sum().backward()
@@ -66,11 +70,17 @@ def test_initial_weights_are_kaiming_uniform_without_bias():
 
 
 def test_layer_is_a_plain_module():
-    model = nn.Sequential(Layer(6, 5, cuba(DT, 2e-2, 2e-2), name="a"), Layer(5, 2, LeakyIntegrator(0.5, 0.5, 0.5), name="b"))
+    model = nn.Sequential(
+        Layer(6, 5, cuba(DT, 2e-2, 2e-2), name="a"),
+        Layer(5, 2, LeakyIntegrator(0.5, 0.5, 0.5), name="b"),
+    )
     x = 3 * activity((9, 4, 6), 0.5)
     out = model(x)
     assert isinstance(out, torch.Tensor) and out.shape == (9, 4, 2)
-    copy = nn.Sequential(Layer(6, 5, cuba(DT, 2e-2, 2e-2), name="c"), Layer(5, 2, LeakyIntegrator(0.5, 0.5, 0.5), name="d"))
+    copy = nn.Sequential(
+        Layer(6, 5, cuba(DT, 2e-2, 2e-2), name="c"),
+        Layer(5, 2, LeakyIntegrator(0.5, 0.5, 0.5), name="d"),
+    )
     assert not torch.equal(copy(x), out)
     copy.load_state_dict(model.state_dict())
     assert torch.equal(copy(x), out)
@@ -101,7 +111,9 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ReaderError, match="delay"):
         Layer(3, 4, LIF(), delay=-1)
     with pytest.raises(ReaderError, match="do not fit"):
-        Network((3, 4), LIF(), ReLU()).load_arrays({"layers.0.weight": np.zeros((1, 2, 2), np.float32)})
+        Network((3, 4), LIF(), ReLU()).load_arrays(
+            {"layers.0.weight": np.zeros((1, 2, 2), np.float32)}
+        )
     with pytest.raises(ReaderError, match="readout 'median'"):
         reduce_time(torch.zeros(2, 1, 1), "median")
 

@@ -8,7 +8,11 @@ from paraspike.errors import ReaderError
 from paraspike.spikes import Spikes
 
 
-@given(st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(1, 9)), st.floats(0, 1), st.integers(0, 99))
+@given(
+    st.tuples(st.integers(0, 6), st.integers(1, 4), st.integers(1, 9)),
+    st.floats(0, 1),
+    st.integers(0, 99),
+)
 def test_lists_and_dense_are_one_thing(shape, density, seed):
     rng = np.random.default_rng(seed)
     dense = torch.from_numpy((rng.random(shape) < density) * rng.integers(1, 4, shape)).float()

@@ -17,7 +17,12 @@ from paraspike.training import Augmentation, Settings, evaluate, make_batch, tra
 
 DT = 2e-2
 SETTINGS = Settings(
-    dt=DT, epochs=3, batch_size=24, learning_rate=5e-3, augmentation=Augmentation(), objective=Objective("mean", 0.2)
+    dt=DT,
+    epochs=3,
+    batch_size=24,
+    learning_rate=5e-3,
+    augmentation=Augmentation(),
+    objective=Objective("mean", 0.2),
 )
 
 
@@ -129,7 +134,9 @@ def test_nan_is_reported_at_once_with_epoch_batch_and_seed(data):
     net = fresh(data, "ReLU", (5, 2))
     with torch.no_grad():
         net.layers[0].weight[1, 0, 0] = float("inf")
-    with pytest.raises(ReaderError, match=r"epoch 1, batch \d+: the loss is (nan|inf)[\s\S]*seeds \[2\]"):
+    with pytest.raises(
+        ReaderError, match=r"epoch 1, batch \d+: the loss is (nan|inf)[\s\S]*seeds \[2\]"
+    ):
         train(net, data, SETTINGS)
 
 
@@ -163,7 +170,9 @@ def test_spikes_per_ms_counts_all_hidden_neurons(data):
     from paraspike.network import Draws
 
     with torch.no_grad():
-        hidden = net(x, Draws(np.tile(np.arange(len(data)), 2), np.repeat([5, 2], len(data)), 0, "test")).hidden
+        hidden = net(
+            x, Draws(np.tile(np.arange(len(data)), 2), np.repeat([5, 2], len(data)), 0, "test")
+        ).hidden
     for i in range(2):
         rows = slice(i * len(data), (i + 1) * len(data))
         expected = float(hidden[0][:, rows].sum(2).mean()) / (DT * 1e3)

@@ -109,7 +109,9 @@ def operator(name: str, backend: str):
     entry = TABLE.get(name, {}).get(backend)
     if entry is None:
         has = ", ".join(TABLE.get(name, {})) or "no backend"
-        raise ReaderError(f"backend {backend} lacks operator {name}", "paraspike.backends.TABLE", f"{has} has it")
+        raise ReaderError(
+            f"backend {backend} lacks operator {name}", "paraspike.backends.TABLE", f"{has} has it"
+        )
     module, function, _ = entry
     return getattr(importlib.import_module(f"paraspike.ops.{module}"), function)
 

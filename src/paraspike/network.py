@@ -57,13 +57,18 @@ class Layer(nn.Module):
     ):
         super().__init__()
         if n_in < 1 or n_out < 1 or delay < 0:
-            raise ReaderError(f"layer of {n_in} x {n_out} with delay {delay} steps", f"Layer {name!r}")
+            raise ReaderError(
+                f"layer of {n_in} x {n_out} with delay {delay} steps", f"Layer {name!r}"
+            )
         self.n_in, self.n_out, self.neuron, self.delay, self.name = n_in, n_out, neuron, delay, name
-        self.ops = backend if isinstance(backend, backends.Operators) else backends.operators(backend)
+        self.ops = (
+            backend if isinstance(backend, backends.Operators) else backends.operators(backend)
+        )
         self.seeds = None if seeds is None else tuple(int(s) for s in seeds)
         bound = (3 / n_in) ** 0.5
         stack = [
-            torch.from_numpy(uniform(seed, f"init/{name}", [0], n_in, n_out)[:, 0]) * 2 * bound - bound
+            torch.from_numpy(uniform(seed, f"init/{name}", [0], n_in, n_out)[:, 0]) * 2 * bound
+            - bound
             for seed in self.seeds or (0,)
         ]
         weight = torch.stack(stack) if self.seeds else stack[0]
@@ -113,7 +118,9 @@ class Layer(nn.Module):
             return torch.relu(currents)
         if isinstance(neuron, Identity):
             return currents
-        raise ReaderError(f"no operator for a neuron of type {type(neuron).__name__}", "Layer.activate")
+        raise ReaderError(
+            f"no operator for a neuron of type {type(neuron).__name__}", "Layer.activate"
+        )
 
     def _noise(self, u, draws):
         if self.neuron.spike not in ("SB", "GS"):
@@ -150,12 +157,18 @@ class Network(nn.Module):
         seeds: one independent network for each.  backend, bias: as `Layer`.
     """
 
-    def __init__(self, sizes: Sequence[int], neuron, readout, seeds=(0,), *, bias=True, backend="auto"):
+    def __init__(
+        self, sizes: Sequence[int], neuron, readout, seeds=(0,), *, bias=True, backend="auto"
+    ):
         super().__init__()
         if len(sizes) < 2:
-            raise ReaderError(f"sizes {list(sizes)} make no network", "Network", "input and readout")
+            raise ReaderError(
+                f"sizes {list(sizes)} make no network", "Network", "input and readout"
+            )
         self.seeds = tuple(int(s) for s in seeds)
-        self.ops = backend if isinstance(backend, backends.Operators) else backends.operators(backend)
+        self.ops = (
+            backend if isinstance(backend, backends.Operators) else backends.operators(backend)
+        )
         kinds = [neuron] * (len(sizes) - 2) + [readout]
         pairs = zip(sizes[:-1], sizes[1:], kinds, strict=True)
         self.layers = nn.ModuleList(
@@ -173,7 +186,9 @@ class Network(nn.Module):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights and biases by name, each [S, ...], as NumPy arrays."""
-        return {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+        return {
+            name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()
+        }
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Set weights and biases from `arrays`.
@@ -182,10 +197,14 @@ class Network(nn.Module):
             ReaderError: names or shapes differ from this network's.
         """
         try:
-            self.load_state_dict({name: torch.from_numpy(np.asarray(a)) for name, a in arrays.items()})
+            self.load_state_dict(
+                {name: torch.from_numpy(np.asarray(a)) for name, a in arrays.items()}
+            )
         except RuntimeError as error:
             raise ReaderError(
-                "weights do not fit the network", str(error).splitlines()[-1].strip(), "same sizes and seeds?"
+                "weights do not fit the network",
+                str(error).splitlines()[-1].strip(),
+                "same sizes and seeds?",
             ) from error
 
 

@@ -9,7 +9,9 @@ from paraspike.errors import ReaderError
 def decay(dt: float, tau: float) -> float:
     """exp(-dt / tau): the factor a leaky state keeps over one step; 0 for tau = 0 (seconds)."""
     if not (dt > 0 and tau >= 0 and math.isfinite(dt)):
-        raise ReaderError(f"dt = {dt} s and tau = {tau} s make no decay", "decay", "both in seconds")
+        raise ReaderError(
+            f"dt = {dt} s and tau = {tau} s make no decay", "decay", "both in seconds"
+        )
     return math.exp(-dt / tau) if tau > 0 else 0.0
 
 
@@ -96,9 +98,7 @@ def cuba(dt: float, tau_syn: float, tau_mem: float, threshold: float = 1.0, **op
     """Current-based LIF with unit gain: a_ii = exp(-dt/tau_syn), a_uu = exp(-dt/tau_mem) = beta,
     a_ui = 1 - beta (SPSN paper, equations 5 and 6 without their reset). Times in seconds."""
     beta = decay(dt, tau_mem)
-    return LIF(
-        a_ii=decay(dt, tau_syn), a_uu=beta, a_ui=1.0 - beta, threshold=threshold, **options
-    )
+    return LIF(a_ii=decay(dt, tau_syn), a_uu=beta, a_ui=1.0 - beta, threshold=threshold, **options)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,9 @@ def _fill_words(start, stop, out, samples, trial, seeds, k1):
         step, b = row // n_samples, row % n_samples
         line = out[step, b]
         for block in range(blocks):
-            w0, w1, w2, w3 = philox(np.uint64(block), np.uint64(step), samples[b], trial, seeds[b], k1)
+            w0, w1, w2, w3 = philox(
+                np.uint64(block), np.uint64(step), samples[b], trial, seeds[b], k1
+            )
             line[4 * block] = w0
             line[4 * block + 1] = w1
             line[4 * block + 2] = w2
@@ -53,7 +55,9 @@ def _fill_uniform(start, stop, out, samples, trial, seeds, k1):
     for row in range(start, stop):
         step, b = row // n_samples, row % n_samples
         for block in range(blocks):
-            w0, w1, w2, w3 = philox(np.uint64(block), np.uint64(step), samples[b], trial, seeds[b], k1)
+            w0, w1, w2, w3 = philox(
+                np.uint64(block), np.uint64(step), samples[b], trial, seeds[b], k1
+            )
             line[4 * block] = w0
             line[4 * block + 1] = w1
             line[4 * block + 2] = w2
@@ -72,9 +76,13 @@ def _key(seed, stream: str, trial: int, samples):
     seeds = np.asarray(seed, dtype=np.int64)
     for name, value in (("seed", seeds), ("sample", samples), ("trial", np.asarray(trial))):
         if value.size and not 0 <= value.min() <= value.max() < 2**32:
-            raise ReaderError(f"{name} {value} does not fit 32 bits", "randomness", "0 .. 2**32 - 1")
+            raise ReaderError(
+                f"{name} {value} does not fit 32 bits", "randomness", "0 .. 2**32 - 1"
+            )
     if seeds.ndim and seeds.shape != samples.shape:
-        raise ReaderError(f"{seeds.size} seeds for {samples.size} samples", "randomness", "one each")
+        raise ReaderError(
+            f"{seeds.size} seeds for {samples.size} samples", "randomness", "one each"
+        )
     seeds = np.broadcast_to(seeds, samples.shape).astype(np.uint64)
     return samples.astype(np.uint64), np.uint64(trial), seeds, np.uint64(stream_key(stream))
 

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 import yaml
 
-from paraspike import paths
+from paraspike import backends, paths
 from paraspike.errors import ReaderError
 from paraspike.machine import commit, device, driver, versions
 from paraspike.merging import collect, merge_parts
@@ -54,7 +54,6 @@ class Run:
     """
 
     def __init__(self, paper: str, experiment: str, parameters: Mapping, output: str | Path):
-        from paraspike.backends import resolve
         from paraspike.provenance import code_hash
         from paraspike.threads import set_threads
 
@@ -70,7 +69,7 @@ class Run:
         if self.output.suffix != ".nc":
             raise ReaderError(f"output {str(output)!r} does not end in .nc", "parameter 'output'")
         self.scale = str(self.parameters.get("scale", "quick"))
-        self.backend = resolve(self.parameters.get("backend", "auto"))
+        self.backend = backends.resolve(self.parameters.get("backend", "auto"))
         self.code = code_hash(paths.notebook(paper, experiment), self.backend)
         self.threads = set_threads()
         self._started, self._clock = datetime.now(UTC), time.perf_counter()
@@ -128,7 +127,7 @@ class Run:
             weights: arrays by name, written to `<output>.weights.npz`.
             timed: the values are times: repetition changes the bytes, device and threads are kept.
             data: the EventData used (name, split, checksum, verified, len).
-            operators: operator -> implementation that ran.
+            operators: operator -> implementation that ran; the backend's own unless given.
 
         Returns:
             The netCDF's path.
@@ -140,9 +139,8 @@ class Run:
         attrs = dict(dataset.attrs) | self._attributes(data)
         attrs.setdefault("title", f"{self.paper}: {self.experiment}")
         attrs.setdefault("dataset", ", ".join(sorted({d.name for d in data})) or "none")
-        if operators is not None:
-            attrs["operators"] = canonical_json(dict(operators))
-        attrs.setdefault("operators", "{}")
+        labels = backends.operators(self.backend).labels if operators is None else operators
+        attrs["operators"] = canonical_json(dict(labels))
         if timed:
             attrs |= {"timed": 1, "device": device(self.backend), "threads": self.threads}
         check(dataset, attrs)

@@ -99,6 +99,8 @@ class Spikes:
 
     def __repr__(self) -> str:
         form = " + ".join(
-            name for name, part in (("dense", self._dense), ("lists", self._lists)) if part is not None
+            name
+            for name, part in (("dense", self._dense), ("lists", self._lists))
+            if part is not None
         )
         return f"Spikes(T={self.shape[0]}, B={self.shape[1]}, N={self.shape[2]}, {form})"

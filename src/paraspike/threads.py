@@ -75,5 +75,7 @@ def _checked(value, where: str) -> int:
     except (TypeError, ValueError):
         count = 0
     if count < 1:
-        raise ReaderError(f"thread count {value!r} is not a positive integer", where, "use 1 or more")
+        raise ReaderError(
+            f"thread count {value!r} is not a positive integer", where, "use 1 or more"
+        )
     return count

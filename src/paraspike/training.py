@@ -43,7 +43,9 @@ class Settings:
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
             raise ReaderError(
-                f"optimizer {self.optimizer!r} is unknown", "Settings", f"one of {', '.join(OPTIMIZERS)}"
+                f"optimizer {self.optimizer!r} is unknown",
+                "Settings",
+                f"one of {', '.join(OPTIMIZERS)}",
             )
         if self.epochs < 0 or self.batch_size < 1 or not self.dt > 0:
             raise ReaderError(f"settings out of range: {self}", "Settings")
@@ -79,12 +81,21 @@ def make_batch(data, index, seeds, dt, steps=None, augmentation=None, epoch=0) -
     warp = None
     if augmentation is not None:
         warp = draw_warp(
-            seeds, index, epoch, shift=augmentation.shift, scale=augmentation.scale, n_units=data.n_units
+            seeds,
+            index,
+            epoch,
+            shift=augmentation.shift,
+            scale=augmentation.scale,
+            n_units=data.n_units,
         )
-    return Spikes.from_lists(*bin_events(data, index, dt, steps, warp), (steps, len(index), data.n_units))
+    return Spikes.from_lists(
+        *bin_events(data, index, dt, steps, warp), (steps, len(index), data.n_units)
+    )
 
 
-def train(network: Network, data, settings: Settings, checkpoint: Path | None = None, label="") -> History:
+def train(
+    network: Network, data, settings: Settings, checkpoint: Path | None = None, label=""
+) -> History:
     """Train all seeds of a network side by side; returns the history, weights stay in the network.
 
     A seed's weights, order of samples, augmentation and spikes depend on that seed alone. With a
@@ -104,7 +115,11 @@ def train(network: Network, data, settings: Settings, checkpoint: Path | None = 
     steps = steps_needed(data, settings.dt)
     batches = -(-len(data) // settings.batch_size)
     bar = tqdm(
-        total=settings.epochs * batches, initial=first * batches, desc=label, unit="batch", **_quiet()
+        total=settings.epochs * batches,
+        initial=first * batches,
+        desc=label,
+        unit="batch",
+        **_quiet(),
     )
     with bar:
         for epoch in range(first, settings.epochs):
@@ -132,7 +147,9 @@ def _epoch(network, optimizer, data, settings, steps, epoch, silent, bar):
         except ReaderError as error:
             batch = start // settings.batch_size
             raise ReaderError(
-                f"training failed in epoch {epoch + 1}, batch {batch + 1}: {error.what}", error.where, error.hint
+                f"training failed in epoch {epoch + 1}, batch {batch + 1}: {error.what}",
+                error.where,
+                error.hint,
             ) from None
         _report_silence(network, m, epoch, silent)
         size = index.shape[1]

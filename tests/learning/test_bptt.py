@@ -22,10 +22,14 @@ def test_loss_is_one_mean_cross_entropy_per_seed():
     activity, labels = make()
     total, metrics = evaluate_batch(activity, labels, 2, Objective())
     logits = activity.readout.mean(0)
-    each = torch.stack([cross_entropy(logits[:3], labels[:3]), cross_entropy(logits[3:], labels[3:])])
+    each = torch.stack(
+        [cross_entropy(logits[:3], labels[:3]), cross_entropy(logits[3:], labels[3:])]
+    )
     torch.testing.assert_close(metrics.loss, each)
     torch.testing.assert_close(total, each.sum())
-    assert metrics.correct.tolist() == [int((logits[i : i + 3].argmax(1) == labels[i : i + 3]).sum()) for i in (0, 3)]
+    assert metrics.correct.tolist() == [
+        int((logits[i : i + 3].argmax(1) == labels[i : i + 3]).sum()) for i in (0, 3)
+    ]
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.5, 0.9])

@@ -20,7 +20,12 @@ def truth(x, n):
     return lfilter([n.a_ui], [1.0, -n.a_uu], current, axis=0)
 
 
-@given(st.tuples(*[st.integers(1, 40)] * 3), st.floats(0, 0.999), st.floats(0, 0.999), st.integers(0, 999))
+@given(
+    st.tuples(*[st.integers(1, 40)] * 3),
+    st.floats(0, 0.999),
+    st.floats(0, 0.999),
+    st.integers(0, 999),
+)
 @settings(max_examples=40)
 def test_every_form_equals_scipy(shape, a_ii, a_uu, seed):
     n = LeakyIntegrator(a_ii, a_uu, 1 - a_uu)
@@ -28,14 +33,18 @@ def test_every_form_equals_scipy(shape, a_ii, a_uu, seed):
     for name, form in FORMS.items():
         if name == "parallel" and 0 < abs(a_ii - a_uu) < 1e-6:
             continue
-        torch.testing.assert_close(form(torch.from_numpy(x), n), torch.from_numpy(truth(x, n)), rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(
+            form(torch.from_numpy(x), n), torch.from_numpy(truth(x, n)), rtol=1e-8, atol=1e-8
+        )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 61, 100, 150, 255, 1000, 3001, 10_000])
 @pytest.mark.parametrize("n", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
 def test_fft_is_right_at_every_length_in_float32(steps, n):
     x = np.random.default_rng(steps).standard_normal((steps, 1, 4))
-    error = np.abs(reference.parallel(torch.from_numpy(x).float(), n).double().numpy() - truth(x, n))
+    error = np.abs(
+        reference.parallel(torch.from_numpy(x).float(), n).double().numpy() - truth(x, n)
+    )
     assert error.max() < 1e-5
 
 

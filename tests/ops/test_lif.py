@@ -120,11 +120,25 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 def test_cpu_equals_reference(options):
     generator = torch.Generator().manual_seed(7)
-    for shape, dtype in (((9, 2, 300), torch.float64), ((1, 1, 1), torch.float64), ((20, 3, 5), torch.float32)):
-        n = LIF(a_ii=0.8, a_uu=0.9, a_ui=0.3, c0=0.2, c1=0.1, surrogate=Surrogate(slope=SLOPE), **options)
+    for shape, dtype in (
+        ((9, 2, 300), torch.float64),
+        ((1, 1, 1), torch.float64),
+        ((20, 3, 5), torch.float32),
+    ):
+        n = LIF(
+            a_ii=0.8,
+            a_uu=0.9,
+            a_ui=0.3,
+            c0=0.2,
+            c1=0.1,
+            surrogate=Surrogate(slope=SLOPE),
+            **options,
+        )
         x = 2 * torch.randn(shape, generator=generator, dtype=dtype)
         grad = torch.randn(shape, generator=generator, dtype=dtype)
-        expected, actual = (both_ways(lambda v, f=f, n=n: f(v, n), x, grad) for f in (reference.lif, cpu.lif))
+        expected, actual = (
+            both_ways(lambda v, f=f, n=n: f(v, n), x, grad) for f in (reference.lif, cpu.lif)
+        )
         assert torch.equal(expected[0], actual[0])
         tolerance = 1e-10 if dtype == torch.float64 else 1e-5
         torch.testing.assert_close(actual[1], expected[1], rtol=tolerance, atol=tolerance)
@@ -135,7 +149,9 @@ def test_cpu_has_every_surrogate(shape):
     n = cuba(1e-3, 5e-3, 1e-2, surrogate=Surrogate(shape, 1.7, 0.3))
     x = torch.randn(15, 2, 4, dtype=torch.float64) * 3
     grad = torch.randn_like(x)
-    expected, actual = (both_ways(lambda v, f=f: f(v, n), x, grad) for f in (reference.lif, cpu.lif))
+    expected, actual = (
+        both_ways(lambda v, f=f: f(v, n), x, grad) for f in (reference.lif, cpu.lif)
+    )
     assert expected[0].sum() > 0
     torch.testing.assert_close(actual[1], expected[1], rtol=1e-10, atol=1e-12)
 
@@ -145,7 +161,9 @@ def test_cpu_at_the_edges_silent_saturated_and_nan(level):
     n = cuba(1e-3, 5e-3, 1e-2)
     x = torch.full((6, 2, 3), level)
     grad = torch.ones_like(x)
-    expected, actual = (both_ways(lambda v, f=f: f(v, n), x, grad) for f in (reference.lif, cpu.lif))
+    expected, actual = (
+        both_ways(lambda v, f=f: f(v, n), x, grad) for f in (reference.lif, cpu.lif)
+    )
     assert torch.equal(expected[0], actual[0])
     assert expected[0].mean() == (1.0 if level == 1e3 else 0.0)
     torch.testing.assert_close(actual[1], expected[1], equal_nan=True)
@@ -161,7 +179,10 @@ def test_no_steps_and_strided_input():
 
 def test_cpu_names_what_it_lacks():
     x = torch.zeros(1, 1, 1)
-    for options, word in (({"beta": 0.1}, "adaptive"), ({"refractory": "block_spike", "refractory_steps": 2}, "refractory")):
+    for options, word in (
+        ({"beta": 0.1}, "adaptive"),
+        ({"refractory": "block_spike", "refractory_steps": 2}, "refractory"),
+    ):
         with pytest.raises(ReaderError, match=f"backend cpu lacks .*{word}"):
             cpu.lif(x, LIF(**options))
 

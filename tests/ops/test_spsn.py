@@ -72,7 +72,9 @@ def test_slope_of_sb():
 @pytest.mark.parametrize("form", ["T", "D"])
 def test_deterministic_forms(form):
     u = torch.tensor([0.5, 1.2, 1.25, 1.5], dtype=torch.float64).reshape(4, 1, 1).requires_grad_()
-    neuron = SPSN(INTEGRATOR, form, threshold=1.0 if form == "T" else 0.1, surrogate=Surrogate(slope=2.0))
+    neuron = SPSN(
+        INTEGRATOR, form, threshold=1.0 if form == "T" else 0.1, surrogate=Surrogate(slope=2.0)
+    )
     spikes = spike(u, neuron, None)
     assert spikes.flatten().tolist() == ([0, 1, 1, 1] if form == "T" else [1, 1, 0, 1])
     spikes.sum().backward()
@@ -84,7 +86,9 @@ def test_deterministic_forms(form):
     torch.testing.assert_close(u.grad.flatten(), expected)
 
 
-@pytest.mark.parametrize("form, slope, temperature", [("SB", 1, 1), ("SB", 4, 1), ("GS", 1, 1), ("GS", 1, 0.5)])
+@pytest.mark.parametrize(
+    "form, slope, temperature", [("SB", 1, 1), ("SB", 4, 1), ("GS", 1, 1), ("GS", 1, 0.5)]
+)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (7, 3, 333)])
 def test_cpu_equals_reference(form, slope, temperature, shape):
     generator = torch.Generator().manual_seed(1)

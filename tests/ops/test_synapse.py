@@ -11,7 +11,9 @@ from paraspike.threads import set_threads
 
 def raster(shape, density, seed, top=3):
     rng = np.random.default_rng(seed)
-    return torch.from_numpy((rng.random(shape) < density) * rng.integers(1, top + 1, shape)).double()
+    return torch.from_numpy(
+        (rng.random(shape) < density) * rng.integers(1, top + 1, shape)
+    ).double()
 
 
 @given(
@@ -19,7 +21,9 @@ def raster(shape, density, seed, top=3):
     st.sampled_from([0.0, 0.1, 1.0]), st.booleans(), st.booleans(), st.integers(0, 999),
 )  # fmt: skip
 @settings(max_examples=50)
-def test_gather_equals_the_matrix_product(t, per_seed, seeds, n_in, n_out, density, bias, plain, seed):
+def test_gather_equals_the_matrix_product(
+    t, per_seed, seeds, n_in, n_out, density, bias, plain, seed
+):
     dense = raster((t, per_seed * seeds, n_in), density, seed)
     generator = torch.Generator().manual_seed(seed)
     stack = () if plain else (seeds,)
@@ -51,7 +55,9 @@ def test_gather_bits_do_not_depend_on_threads():
         for count in (1, 3):
             set_threads(count)
             weight.grad = None
-            out = cpu.gather(Spikes.from_lists(*Spikes.from_dense(dense).lists, dense.shape), weight, None)
+            out = cpu.gather(
+                Spikes.from_lists(*Spikes.from_dense(dense).lists, dense.shape), weight, None
+            )
             out.square().sum().backward()
             seen.append((out.detach(), weight.grad))
     finally:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from paraspike import paths
-from paraspike.description import read_papers
+from paraspike.pipeline.description import read_papers
 
 ROOT = paths.root()
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from toy import PAPER_TARGET, snakemake
 
-from paraspike import config, estimate, plan
+from paraspike.pipeline import config, estimate, plan
 
 DRY = ("--quiet", "host", "-n")
 

@@ -12,8 +12,8 @@ import pytest
 from toy import environment, notebook
 
 from paraspike.errors import ReaderError
-from paraspike.lease import gpu
-from paraspike.runner import NotebookFailed, run_notebook
+from paraspike.pipeline.lease import gpu
+from paraspike.pipeline.runner import NotebookFailed, run_notebook
 
 
 def test_unknown_parameter_is_refused_before_anything_runs(project):
@@ -40,9 +40,9 @@ def test_last_cell_runs_the_notebook_again(project):
     executed = project / "results/quick-cpu/notebooks/toy/first.ipynb"
     code = nbformat.read(executed, as_version=4).cells[-1].source
     calls = []
-    module = type(sys)("paraspike.runner")
+    module = type(sys)("paraspike.pipeline.runner")
     module.run_notebook = lambda *given: calls.append(given)
-    exec(code.replace("from paraspike.runner import run_notebook", ""), vars(module))
+    exec(code.replace("from paraspike.pipeline.runner import run_notebook", ""), vars(module))
     [(source, copy, parameters)] = calls
     assert (source, copy) == ("notebooks/toy/first.ipynb", "results/scratch/toy/first.ipynb")
     assert parameters == {
@@ -55,7 +55,7 @@ def test_last_cell_runs_the_notebook_again(project):
 
 def test_sigterm_ends_the_kernel_and_keeps_the_notebook(project, tmp_path):
     call = (
-        "from paraspike.runner import run_notebook; "
+        "from paraspike.pipeline.runner import run_notebook; "
         "run_notebook('notebooks/toy/first.ipynb', 'results/ended.ipynb', {'wait': 60})"
     )
     variables = environment(project) | {"PARASPIKE_ROOT": str(project)}

@@ -5,8 +5,8 @@ import sys
 # jsonschema, behind papermill, would spend 0.7 s on a grammar for addresses that no notebook needs.
 sys.modules["rfc3987_syntax"] = None
 
-from paraspike import config, plan  # noqa: E402
-from paraspike.runner import main_of_job  # noqa: E402
+from paraspike.pipeline import config, plan  # noqa: E402
+from paraspike.pipeline.runner import main_of_job  # noqa: E402
 
 everything = plan.build(config.load(snakemake.config))
 jobs = [*everything.jobs, *everything.figures.values()]

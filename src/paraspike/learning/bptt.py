@@ -15,10 +15,12 @@ class Objective:
 
     readout: mean, max, sum or last over time (SPSN paper, equation 20 for mean).
     rate_budget: theta of equation 21, in spikes per neuron and step; 0 switches it off.
+    rate_weight: of the budget's excess squared, against the cross entropy (published: 1).
     """
 
     readout: str = "mean"
     rate_budget: float = 0.0
+    rate_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def _one_seed(readout, hidden, labels, objective):
     total = loss
     neurons = sum(h.shape[2] for h in hidden)
     if objective.rate_budget > 0:
-        total = loss + torch.relu(per_step - objective.rate_budget * neurons) ** 2
+        excess = torch.relu(per_step - objective.rate_budget * neurons)
+        total = loss + objective.rate_weight * excess**2
     rates = [f / h.shape[2] for f, h in zip(fired, hidden, strict=True)]
     rates = torch.stack(rates) if rates else loss.new_zeros(0)
     return total, loss, (logits.argmax(1) == labels).sum(), per_step, rates
@@ -77,7 +80,9 @@ def step(network: Network, optimizer, x, labels, draws, objective: Objective) ->
     if not torch.isfinite(total):
         bad = [s for s, v in zip(network.seeds, metrics.loss.tolist(), strict=True) if v - v != 0]
         raise ReaderError(
-            f"the loss is {total.item()}", f"seeds {bad or list(network.seeds)}", "lower the learning rate"
+            f"the loss is {total.item()}",
+            f"seeds {bad or list(network.seeds)}",
+            "lower the learning rate",
         )
     total.backward()
     optimizer.step()

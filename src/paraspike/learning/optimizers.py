@@ -20,7 +20,9 @@ class PerSeed:
     def __init__(self, network, name: str, learning_rate: float):
         if name not in OPTIMIZERS:
             known = ", ".join(OPTIMIZERS)
-            raise ReaderError(f"optimizer {name!r} is unknown", "training settings", f"one of {known}")
+            raise ReaderError(
+                f"optimizer {name!r} is unknown", "training settings", f"one of {known}"
+            )
         self.parameters = list(network.parameters())
         # Leaves that share the parameters' memory.
         self.slices = [[part.requires_grad_() for part in p.detach()] for p in self.parameters]

@@ -16,7 +16,11 @@ import numba
 def cache_folder() -> Path:
     """<user cache>/paraspike/numba-<hash of the kernel sources>; $PARASPIKE_CACHE moves its root."""
     package = Path(__file__).parents[1]
-    sources = [*package.glob("ops/**/*.py"), *package.glob("datasets/*.py"), package / "randomness.py"]
+    sources = [
+        *package.glob("ops/**/*.py"),
+        *package.glob("datasets/*.py"),
+        package / "randomness.py",
+    ]
     digest = hashlib.sha256()
     for source in sorted(sources):
         digest.update(source.relative_to(package).as_posix().encode())

@@ -28,7 +28,9 @@ STOCHASTIC = ("SPSN-SB", "SPSN-GS")
 RATE_BUDGET = {"SPSN-SB": 0.4, "SPSN-GS": 0.1}
 
 
-def lif(dt: float, tau_syn: float = 0.02, tau_mem: float = 0.02, form: str = "code", **options) -> LIF:
+def lif(
+    dt: float, tau_syn: float = 0.02, tau_mem: float = 0.02, form: str = "code", **options
+) -> LIF:
     """The paper's LIF, times in seconds.
 
     form "code": u <- 0 at the spike, detached, as the authors' program has it; "paper": equation 6
@@ -37,7 +39,12 @@ def lif(dt: float, tau_syn: float = 0.02, tau_mem: float = 0.02, form: str = "co
     reset = {"code": {"reset_at": "spike"}, "paper": {"reset_at": "next_step", "gate_input": True}}
     if form not in reset:
         raise ReaderError(f"form {form!r} is unknown", "papers.spsn.lif", "code or paper")
-    given = {"surrogate": Surrogate("fast_sigmoid", 100.0), "reset": "zero", **reset[form], **options}
+    given = {
+        "surrogate": Surrogate("fast_sigmoid", 100.0),
+        "reset": "zero",
+        **reset[form],
+        **options,
+    }
     return cuba(dt, tau_syn, tau_mem, **given)
 
 
@@ -54,14 +61,25 @@ def neuron(model: str, dt: float, tau_syn: float = 0.02, tau_mem: float = 0.02, 
         return ReLU()
     form = model.removeprefix("SPSN-")
     if form not in ("SB", "GS", "T", "D"):
-        raise ReaderError(f"model {model!r} is unknown", "papers.spsn", f"one of {', '.join(MODELS)}")
+        raise ReaderError(
+            f"model {model!r} is unknown", "papers.spsn", f"one of {', '.join(MODELS)}"
+        )
     threshold = {"D": 0.1}.get(form, 1.0)
     integrator = LeakyIntegrator.from_times(dt, tau_syn, tau_mem)
     return SPSN(integrator, form, **{"threshold": threshold, **options})
 
 
 def network(
-    model: str, n_in: int, hidden, n_out: int, dt: float, *, tau_syn=0.02, tau_mem=0.02, seeds=(0,), backend="auto"
+    model: str,
+    n_in: int,
+    hidden,
+    n_out: int,
+    dt: float,
+    *,
+    tau_syn=0.02,
+    tau_mem=0.02,
+    seeds=(0,),
+    backend="auto",
 ) -> Network:
     """n_in - hidden - n_out with a leaky-integrator readout of the same time constants; the
     non-spiking net has a plain linear readout, so nothing in it remembers."""
@@ -75,13 +93,25 @@ def rate_budget(model: str, regime: str) -> float:
     return RATE_BUDGET[model] if regime == "augmentation+regularisation" else 0.0
 
 
-def settings(regime: str, theta: float = 0.0, readout: str = "mean", shift=0.1, scale=0.3, **given):
+def settings(
+    regime: str,
+    theta: float = 0.0,
+    readout: str = "mean",
+    shift=0.1,
+    scale=0.3,
+    rate_weight=1.0,
+    **given,
+):
     """Training settings of a regime: basic, augmentation or augmentation+regularisation."""
     known = ("basic", "augmentation", "augmentation+regularisation")
     if regime not in known:
-        raise ReaderError(f"regime {regime!r} is unknown", "papers.spsn", f"one of {', '.join(known)}")
+        raise ReaderError(
+            f"regime {regime!r} is unknown", "papers.spsn", f"one of {', '.join(known)}"
+        )
     warp = None if regime == "basic" else training.Augmentation(shift, scale)
-    return training.Settings(objective=Objective(readout, theta), augmentation=warp, **given)
+    return training.Settings(
+        objective=Objective(readout, theta, rate_weight), augmentation=warp, **given
+    )
 
 
 def membrane_as_published(x: torch.Tensor, integrator: LeakyIntegrator) -> torch.Tensor:
@@ -127,7 +157,10 @@ def operators_as_published(backend: str = "auto") -> backends.Operators:
     membrane by the FFT with 2 T points, dense matrix products."""
     name = backends.resolve(backend)
     base = backends.operators("cuda" if name == "cuda" else "reference")
-    labels = base.labels | {"lif": "slicing loop as published", "integrate": "FFT, 2T points as published"}
+    labels = base.labels | {
+        "lif": "slicing loop as published",
+        "integrate": "FFT, 2T points as published",
+    }
     return dataclasses.replace(
         base, lif=lif_as_published, integrate=membrane_as_published, labels=labels
     )

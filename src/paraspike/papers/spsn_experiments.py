@@ -31,7 +31,11 @@ class Arm:
                     history.train_accuracy,
                     percent | {"long_name": "training accuracy"},
                 ),
-                "loss": (("seed", "epoch"), history.loss, {"units": "1", "long_name": "cross entropy"}),
+                "loss": (
+                    ("seed", "epoch"),
+                    history.loss,
+                    {"units": "1", "long_name": "cross entropy"},
+                ),
                 "test_accuracy": ("seed", test.accuracy, percent | {"long_name": "test accuracy"}),
                 "spikes_per_ms": (
                     "seed",
@@ -40,7 +44,11 @@ class Arm:
                 ),
             },
             coords={
-                "seed": ("seed", list(self.network.seeds), {"units": "1", "long_name": "random seed"}),
+                "seed": (
+                    "seed",
+                    list(self.network.seeds),
+                    {"units": "1", "long_name": "random seed"},
+                ),
                 "epoch": (
                     "epoch",
                     np.arange(1, history.loss.shape[1] + 1),
@@ -81,7 +89,15 @@ def fit(
 def build(model, data, dt, hidden, seeds, tau_syn=0.02, tau_mem=0.02, backend="auto") -> Network:
     """An untrained network that fits a data set."""
     return spsn.network(
-        model, data.n_units, hidden, data.n_classes, dt, tau_syn=tau_syn, tau_mem=tau_mem, seeds=seeds, backend=backend
+        model,
+        data.n_units,
+        hidden,
+        data.n_classes,
+        dt,
+        tau_syn=tau_syn,
+        tau_mem=tau_mem,
+        seeds=seeds,
+        backend=backend,
     )
 
 
@@ -95,7 +111,9 @@ def headline(dataset: xr.Dataset, over: str = "model") -> str:
     )
 
 
-def trained(file, prefix: str, model: str, data, dt: float, *, hidden, seeds, tau_syn, tau_mem, backend) -> Network:
+def trained(
+    file, prefix: str, model: str, data, dt: float, *, hidden, seeds, tau_syn, tau_mem, backend
+) -> Network:
     """A network with the weights "<prefix>/..." of an earlier run's weights.npz.
 
     Raises:
@@ -103,12 +121,18 @@ def trained(file, prefix: str, model: str, data, dt: float, *, hidden, seeds, ta
     """
     path = paths.resolve(file)
     if not path.is_file():
-        raise ReaderError("no weights", path, "run the augmentation notebook first, or set weights = ''")
+        raise ReaderError(
+            "no weights", path, "run the augmentation notebook first, or set weights = ''"
+        )
     network = build(model, data, dt, hidden, seeds, tau_syn, tau_mem, backend)
     with np.load(path) as arrays:
         names = [n for n in arrays.files if n.startswith(f"{prefix}/")]
         if not names:
-            raise ReaderError(f"no weights named {prefix}/...", path, f"it holds {', '.join(arrays.files[:3])} ...")
+            raise ReaderError(
+                f"no weights named {prefix}/...",
+                path,
+                f"it holds {', '.join(arrays.files[:3])} ...",
+            )
         found = {n.removeprefix(f"{prefix}/"): arrays[n] for n in names}
     network.load_arrays({n: a[: len(seeds)] for n, a in found.items()})
     return network

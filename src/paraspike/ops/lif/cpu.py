@@ -98,7 +98,20 @@ def _forward(reset, late, gate_input, strict):
 def _backward(reset, late, gate_input, reset_grad, shape, post):
     @njit
     def backward(
-        start, stop, grad, spikes, potential, out, a_ii, a_uu, a_ui, c0, c1, threshold, slope, height
+        start,
+        stop,
+        grad,
+        spikes,
+        potential,
+        out,
+        a_ii,
+        a_uu,
+        a_ui,
+        c0,
+        c1,
+        threshold,
+        slope,
+        height,
     ):
         steps = grad.shape[0]
         one, zero, half = grad.dtype.type(1), grad.dtype.type(0), grad.dtype.type(0.5)

@@ -69,7 +69,9 @@ class _Synapse(torch.autograd.Function):
         of_input = of_bias = None
         if ctx.needs_input_grad[0]:
             weights = weight.reshape(ctx.seeds, n_in, n_out)
-            of_input = torch.einsum("tsbo,sio->tsbi", per_seed, weights).reshape(len(grad), -1, n_in)
+            of_input = torch.einsum("tsbo,sio->tsbi", per_seed, weights).reshape(
+                len(grad), -1, n_in
+            )
         if ctx.bias_shape is not None:
             # Seed by seed, so that a seed's sum runs in the same order alone and among others.
             sums = [g.reshape(-1, n_out).sum(0) for g in per_seed.unbind(1)]

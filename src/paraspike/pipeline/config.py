@@ -1,6 +1,6 @@
 """What to run: config/config.yaml and config/<scale>.yaml, checked before any work starts.
 
-`python -m paraspike.config --write` regenerates workflow/schemas/config.schema.json and
+`python -m paraspike.pipeline.config --write` regenerates workflow/schemas/config.schema.json and
 config/README.md from the models below and from the notebooks' parameters cells.
 """
 
@@ -230,7 +230,7 @@ def _types(annotation: Any) -> list[type]:
 
 def main(arguments: list[str]) -> None:
     """`--write` regenerates the schema and the table; without it, say which are out of date."""
-    from paraspike.keys import generated
+    from paraspike.pipeline.keys import generated
 
     stale = {file: text for file, text in generated().items() if not _same(file, text)}
     if "--write" in arguments:
@@ -239,7 +239,7 @@ def main(arguments: list[str]) -> None:
                 temporary.write_text(text)
     elif stale:
         names = ", ".join(paths.relative(file) for file in stale)
-        sys.exit(f"out of date: {names}\n  hint: python -m paraspike.config --write")
+        sys.exit(f"out of date: {names}\n  hint: python -m paraspike.pipeline.config --write")
 
 
 def _same(file: Path, text: str) -> bool:

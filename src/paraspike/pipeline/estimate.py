@@ -11,7 +11,7 @@ import pandas as pd
 from paraspike import paths
 from paraspike.errors import ReaderError
 from paraspike.parameters import did_you_mean, read_parameters
-from paraspike.plan import Experiment, Job, Plan
+from paraspike.pipeline.plan import Experiment, Job, Plan
 
 FUNCTIONS = {
     "len": len,

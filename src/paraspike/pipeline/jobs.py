@@ -8,8 +8,8 @@ from hashlib import sha256
 from typing import Any
 
 from paraspike import paths
-from paraspike.config import Config
-from paraspike.description import Paper
+from paraspike.pipeline.config import Config
+from paraspike.pipeline.description import Paper
 from paraspike.provenance import code_hash
 
 

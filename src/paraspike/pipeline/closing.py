@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paraspike import paths
 from paraspike.errors import ReaderError
-from paraspike.plan import Plan
+from paraspike.pipeline.plan import Plan
 
 
 def announce(plan: Plan) -> None:
@@ -38,7 +38,7 @@ def places(plan: Plan) -> list[str]:
 
 def summary(plan: Plan, since: float = 0.0) -> None:
     """Print the places and any paper over its budget, if results were written after `since`."""
-    from paraspike.estimate import budget_lines
+    from paraspike.pipeline.estimate import budget_lines
 
     watched = [
         paths.root() / name for job in plan.figures.values() for name in job.outputs.values()
@@ -53,7 +53,7 @@ def _newer(file: Path, since: float) -> bool:
 
 def main(arguments: list[str]) -> None:
     """`--run` prints the run's name, else where its results are."""
-    from paraspike import config, plan
+    from paraspike.pipeline import config, plan
 
     try:
         made = plan.build(config.load())

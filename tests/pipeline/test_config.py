@@ -6,11 +6,12 @@ import jsonschema
 import pytest
 import yaml
 
-from paraspike import config, keys, paths, plan
-from paraspike.description import Paper
+from paraspike import paths
 from paraspike.errors import ReaderError
-from paraspike.estimate import evaluate, rows
 from paraspike.parameters import Parameter, from_text, read_parameters
+from paraspike.pipeline import config, keys, plan
+from paraspike.pipeline.description import Paper
+from paraspike.pipeline.estimate import evaluate, rows
 
 
 def refused(values: dict) -> str:
@@ -128,7 +129,7 @@ def test_needed_weights_are_the_other_runs_output():
 
 def test_schema_and_readme_are_up_to_date():
     for file, text in keys.generated().items():
-        assert file.read_text() == text, "run: python -m paraspike.config --write"
+        assert file.read_text() == text, "run: python -m paraspike.pipeline.config --write"
 
 
 def test_config_file_fits_the_generated_schema_and_names_every_key():

@@ -19,15 +19,15 @@ from pathlib import Path
 
 from paraspike import paths
 from paraspike.errors import ReaderError
-from paraspike.lease import gpu, variables_set
 from paraspike.parameters import check_values, read_parameters
+from paraspike.pipeline.lease import gpu, variables_set
 from paraspike.threads import environment
 
 AUTOSAVE_SECONDS = 5
 SOCKET_PATH_LIMIT = 90
 RERUN = """\
 # Runs this notebook again with these parameters; the pipeline's own results stay as they are.
-from paraspike.runner import run_notebook
+from paraspike.pipeline.runner import run_notebook
 
 parameters = {parameters}
 run_notebook({notebook!r}, {executed!r}, parameters)
@@ -109,7 +109,7 @@ def run_job(job, jobs: list, executed: str, log: str, threads: int) -> None:
     """Run one job of the plan, check what it left, and print one line: headline and what is left.
 
     Args:
-        job: paraspike.plan.Job.  jobs: its paper's experiments, for the count.
+        job: paraspike.pipeline.plan.Job.  jobs: its paper's experiments, for the count.
         executed, log: where the executed notebook and the text log go.
         threads: threads of every library.
 

@@ -6,11 +6,11 @@ from itertools import product
 from typing import Any
 
 from paraspike import paths
-from paraspike.config import SCALE_KEYS, Config
-from paraspike.description import Experiment, Paper, read_papers
 from paraspike.errors import ReaderError
-from paraspike.jobs import Job, Plan, place
 from paraspike.parameters import Parameter, check_values, did_you_mean, from_text, read_parameters
+from paraspike.pipeline.config import SCALE_KEYS, Config
+from paraspike.pipeline.description import Experiment, Paper, read_papers
+from paraspike.pipeline.jobs import Job, Plan, place
 
 EMBEDDED = ("cochlea", "digits", "blobs")
 REQUIRED = ("output", "backend", "scale")

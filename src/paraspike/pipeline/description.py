@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from paraspike import paths
-from paraspike.config import Model, read_yaml, validate
+from paraspike.pipeline.config import Model, read_yaml, validate
 
 
 class Experiment(Model):

@@ -15,7 +15,7 @@ all: .venv/installed
 	@python -m paraspike.pipeline.closing
 
 test: .venv/installed
-	$(ONE_COUNT) pytest --durations=10
+	$(ONE_COUNT) pytest -n 2 --dist loadfile --durations=10
 
 lab: .venv/installed
 	$(ONE_COUNT) jupyter lab notebooks

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from paraspike import backends
 from paraspike.errors import ReaderError
 from paraspike.network import Draws, Layer, Network, reduce_time
 from paraspike.neurons import LIF, LeakyIntegrator, ReLU, cuba
@@ -57,6 +58,26 @@ def test_backends_agree(model):
     torch.testing.assert_close(seen[0][0], seen[1][0], rtol=1e-4, atol=1e-5)
     for a, b in zip(seen[0][1], seen[1][1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_each_seed_takes_the_path_of_its_own_density():
+    layer = Layer(40, 6, ReLU(), seeds=(1, 2), backend="cpu")
+    thin, thick = activity((9, 3, 40), 0.05), activity((9, 3, 40), 0.5)
+    seen = {}
+    for name, pair in {
+        "gather": (thin, thin),
+        "both": (thin, thick),
+        "matrix product": (thick, thick),
+    }.items():
+        x = torch.cat(pair, 1)
+        seen[name] = layer(Spikes.from_lists(*Spikes.from_dense(x).lists, x.shape)).split(3, 1)
+        assert layer.path == name
+    assert torch.equal(seen["both"][0], seen["gather"][0])
+    assert torch.equal(seen["both"][1], seen["matrix product"][1])
+    dense = backends.operator("synapse", "reference")(
+        torch.cat((thin, thick), 1), layer.weight, layer.bias
+    )
+    torch.testing.assert_close(torch.cat(seen["both"], 1), torch.relu(dense))
 
 
 def test_initial_weights_are_kaiming_uniform_without_bias():

@@ -74,6 +74,7 @@ class Layer(nn.Module):
         weight = torch.stack(stack) if self.seeds else stack[0]
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(*weight.shape[:-2], n_out)) if bias else None
+        self.path = None
         self._calls = 0
 
     def forward(self, x, draws: Draws | None = None):
@@ -90,13 +91,23 @@ class Layer(nn.Module):
         return Spikes.from_dense(out) if spikes is not None and self.neuron.fires else out
 
     def currents(self, x) -> torch.Tensor:
-        """Input currents [T, B, N_out], delayed."""
-        listed = isinstance(x, Spikes) and x.has_lists
-        if listed and self.ops.gather is not None and x.density < GATHER_BELOW:
-            out = self.ops.gather(x, self.weight, self.bias)
-        else:
+        """Input currents [T, B, N_out], delayed; `path` says afterwards how they were computed."""
+        seeds = len(self.seeds or (0,))
+        sparse = np.zeros(seeds, bool)
+        if isinstance(x, Spikes) and x.has_lists and self.ops.gather is not None:
+            sparse = x.densities(seeds) < GATHER_BELOW
+        parts = []
+        if sparse.any():
+            parts.append(self.ops.gather(x, self.weight, self.bias))
+        if not sparse.all():
             dense = x.dense(self.weight.dtype) if isinstance(x, Spikes) else x
-            out = self.ops.synapse(dense.to(self.weight.device), self.weight, self.bias)
+            parts.append(self.ops.synapse(dense.to(self.weight.device), self.weight, self.bias))
+        self.path = "gather" if sparse.all() else "both" if sparse.any() else "matrix product"
+        out = parts[0]
+        if len(parts) == 2:
+            # Each seed by its own density, so that its bits do not depend on the others'.
+            blocks = [part.chunk(seeds, 1) for part in parts]
+            out = torch.cat([blocks[0 if s else 1][i] for i, s in enumerate(sparse)], 1)
         if self.delay:
             # The first `delay` steps see nothing, not even the bias: nothing has arrived yet.
             late = torch.zeros_like(out)

@@ -97,6 +97,12 @@ class Spikes:
             return len(self._lists[1]) / size
         return float(torch.count_nonzero(self._dense)) / size
 
+    def densities(self, blocks: int) -> np.ndarray:
+        """Share of non-zero entries in each of `blocks` equal runs of samples, [blocks]."""
+        t, b, n = self.shape
+        rows = np.diff(self.lists[0]).reshape(t, blocks, -1)
+        return rows.sum((0, 2)) / max(1, t * (b // blocks) * n)
+
     def __repr__(self) -> str:
         form = " + ".join(
             name

@@ -180,8 +180,9 @@ def evaluate(network: Network, data, settings: Settings, trial: int = 0, batch_s
         with torch.no_grad():
             activity = network(x, Draws(flat, owner, trial, "test"))
             _, m = bptt.evaluate_batch(activity, labels, len(seeds), settings.objective)
-        reduced = bptt.reduce_time(activity.readout, settings.objective.readout)
-        readout.append(reduced.reshape(len(seeds), len(index), -1).cpu().numpy())
+        blocks = activity.readout.chunk(len(seeds), 1)
+        reduced = [bptt.reduce_time(block, settings.objective.readout) for block in blocks]
+        readout.append(torch.stack(reduced).cpu().numpy())
         fired = fired + len(index) * m.spikes_per_step.double().cpu().numpy()
     readout = np.concatenate(readout, axis=1)
     predicted = readout.argmax(2)

@@ -58,8 +58,9 @@ class Arm:
         )
 
     def weights(self, prefix: str) -> dict[str, np.ndarray]:
-        """Weights by "<prefix>/<name>"."""
-        return {f"{prefix}/{name}": array for name, array in self.network.arrays().items()}
+        """Weights by "<prefix>/<name>", each [S, ...], and whose they are as "<prefix>/seeds"."""
+        arrays = self.network.arrays() | {"seeds": np.array(self.network.seeds)}
+        return {f"{prefix}/{name}": array for name, array in arrays.items()}
 
 
 def fit(
@@ -102,7 +103,7 @@ def build(model, data, dt, hidden, seeds, tau_syn=0.02, tau_mem=0.02, backend="a
 
 
 def headline(dataset: xr.Dataset, over: str = "model") -> str:
-    """Mean test accuracy of the last regime or threshold per model: "LIF 81.2 %, SPSN-SB 84.0 %"."""
+    """Mean test accuracy per model, of its best regime or threshold: "LIF 81.2 %, SPSN-SB 84.0 %"."""
     values = dataset.test_accuracy.mean("seed")
     extra = [d for d in values.dims if d != over]
     best = values.max(extra) if extra else values
@@ -134,5 +135,12 @@ def trained(
                 f"it holds {', '.join(arrays.files[:3])} ...",
             )
         found = {n.removeprefix(f"{prefix}/"): arrays[n] for n in names}
-    network.load_arrays({n: a[: len(seeds)] for n, a in found.items()})
+    known = found.pop("seeds").tolist()
+    missing = [seed for seed in seeds if seed not in known]
+    if missing:
+        raise ReaderError(
+            f"no weights of seeds {missing}", f"{path}, {prefix}", f"it holds {known}"
+        )
+    rows = [known.index(seed) for seed in seeds]
+    network.load_arrays({n: a[rows] for n, a in found.items()})
     return network

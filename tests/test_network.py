@@ -5,7 +5,8 @@ from torch import nn
 
 from paraspike import backends
 from paraspike.errors import ReaderError
-from paraspike.network import Draws, Layer, Network, reduce_time
+from paraspike.layer import Draws, Layer
+from paraspike.network import Network, reduce_time
 from paraspike.neurons import LIF, LeakyIntegrator, ReLU, cuba
 from paraspike.papers import spsn
 from paraspike.spikes import Spikes
@@ -88,6 +89,14 @@ def test_initial_weights_are_kaiming_uniform_without_bias():
         assert 0.97 * bound < float(layer.weight.detach().abs().max()) <= bound
         assert float(layer.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.05)
         assert not layer.bias.detach().any()
+
+
+def test_the_net_without_memory_starts_as_torch_linear_does():
+    for layer in spsn.network("ReLU", 700, (128,), 20, DT, seeds=(0, 1)).layers:
+        bound = layer.n_in**-0.5
+        for p in (layer.weight, layer.bias):
+            assert 0.9 * bound < float(p.detach().abs().max()) <= bound
+            assert float(p.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.2)
 
 
 def test_layer_is_a_plain_module():

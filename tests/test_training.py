@@ -167,7 +167,7 @@ def test_spikes_per_ms_counts_all_hidden_neurons(data):
     net = fresh(data)
     result = evaluate(net, data, SETTINGS)
     x = make_batch(data, np.tile(np.arange(len(data)), 2), np.repeat([5, 2], len(data)), DT)
-    from paraspike.network import Draws
+    from paraspike.layer import Draws
 
     with torch.no_grad():
         hidden = net(

@@ -5,7 +5,7 @@ import importlib
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "Layer": "paraspike.network",
+    "Layer": "paraspike.layer",
     "Network": "paraspike.network",
     "Spikes": "paraspike.spikes",
     "ReaderError": "paraspike.errors",

@@ -29,16 +29,33 @@ TABLE = {
     },
     "spsn": {
         "reference": ("spsn.reference", "spike", "torch"),
-        "cpu": ("spsn.cpu", "spike", "compiled, one pass"),
-        "cuda": ("spsn.reference", "spike", "torch, noise drawn on the CPU"),
+        "cpu": ("spsn.reference", "spike", "torch"),
+        "cuda": ("spsn.reference", "spike", "torch"),
     },
     "synapse": {
         "reference": ("synapse.reference", "synapse", "matrix product"),
         "cpu": ("synapse.reference", "synapse", "matrix product"),
         "cuda": ("synapse.reference", "synapse", "matrix product"),
     },
+    "noise": {
+        "reference": ("noise.reference", "noise", "Philox, compiled for the CPU"),
+        "cpu": ("noise.reference", "noise", "Philox, compiled for the CPU"),
+        "cuda": ("noise.cuda", "noise", "Philox in torch, on the device"),
+    },
+    "integrate_and_fire": {
+        "cpu": (
+            "spsn.cpu",
+            "integrate_and_fire",
+            "integrate, noise and spsn in one compiled pass for float32 SB and GS at temperature 1, "
+            "in turn for other forms",
+        ),
+    },
     "gather": {
-        "cpu": ("synapse.cpu", "gather", "gather-sum of weight rows for index lists"),
+        "cpu": (
+            "synapse.cpu",
+            "gather",
+            "gather-sum of weight rows for index lists below 20 % density",
+        ),
     },
 }
 
@@ -47,7 +64,8 @@ TABLE = {
 class Operators:
     """The callables a network is computed with, and what each one is.
 
-    `gather` is None where a backend has no synapse for index lists: then `synapse` does all of it.
+    `gather` (synapse for index lists) and `integrate_and_fire` (SPSN in one pass) are None where a
+    backend has none: then `synapse`, or `integrate`, `noise` and `spsn`, do all of it.
     """
 
     backend: str
@@ -55,7 +73,9 @@ class Operators:
     integrate: callable
     spsn: callable
     synapse: callable
+    noise: callable
     gather: callable = None
+    integrate_and_fire: callable = None
     labels: dict = field(default_factory=dict)
 
 

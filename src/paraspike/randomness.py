@@ -71,7 +71,12 @@ def stream_key(stream: str) -> int:
     return zlib.crc32(stream.encode())
 
 
-def _key(seed, stream: str, trial: int, samples):
+def keys(seed, stream: str, trial: int, samples):
+    """(samples, trial, seeds, stream) as the uint64 words that key the generator.
+
+    Raises:
+        ReaderError: a word that does not fit 32 bits, or seeds not one per sample.
+    """
     samples = np.asarray(samples, dtype=np.int64).reshape(-1)
     seeds = np.asarray(seed, dtype=np.int64)
     for name, value in (("seed", seeds), ("sample", samples), ("trial", np.asarray(trial))):
@@ -89,7 +94,7 @@ def _key(seed, stream: str, trial: int, samples):
 
 def words(seed: int, stream: str, samples, steps: int, neurons: int, trial: int = 0) -> np.ndarray:
     """Random 32-bit words uint32 [steps, len(samples), neurons]; arguments as `uniform`."""
-    samples, trial, seeds, k1 = _key(seed, stream, trial, samples)
+    samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     out = np.empty((steps, len(samples), -(-neurons // 4) * 4), np.uint32)
     run_blocks(_fill_words, steps * len(samples), out, samples, trial, seeds, k1, grain=16)
     return out[:, :, :neurons]
@@ -108,7 +113,7 @@ def uniform(seed, stream: str, samples, steps: int, neurons: int, trial: int = 0
     Raises:
         ReaderError: seed or trial out of range.
     """
-    samples, trial, seeds, k1 = _key(seed, stream, trial, samples)
+    samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     if out is None:
         out = np.empty((steps, len(samples), neurons), np.float32)
     run_blocks(_fill_uniform, steps * len(samples), out, samples, trial, seeds, k1, grain=16)

@@ -12,10 +12,11 @@ from tqdm.auto import tqdm
 from paraspike.datasets.augment import draw_warp
 from paraspike.datasets.binning import bin_events, steps_needed
 from paraspike.errors import ReaderError
+from paraspike.layer import Draws
 from paraspike.learning import bptt
 from paraspike.learning.bptt import Objective
 from paraspike.learning.optimizers import OPTIMIZERS, PerSeed
-from paraspike.network import Draws, Network
+from paraspike.network import Network
 from paraspike.randomness import permutation
 from paraspike.spikes import Spikes
 

@@ -4,9 +4,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from paraspike.errors import ReaderError
+from paraspike.layer import Draws
 from paraspike.learning.bptt import Objective, evaluate_batch, step
 from paraspike.learning.optimizers import PerSeed
-from paraspike.network import Activity, Draws
+from paraspike.network import Activity
 from paraspike.papers import spsn
 from paraspike.spikes import Spikes
 

@@ -94,7 +94,7 @@ def test_an_idle_net_fires_half_the_time():
     with torch.no_grad():
         for p in net.parameters():
             p.zero_()
-    from paraspike.network import Draws
+    from paraspike.layer import Draws
     from paraspike.spikes import Spikes
 
     out = net(Spikes.from_dense(torch.zeros(50, 4, 5)), Draws(np.arange(4), np.zeros(4, np.int64)))

@@ -106,8 +106,11 @@ def generate(
 
 def fingerprint(difficulty: Difficulty | None = None) -> str:
     """Hash of everything the content depends on besides split, samples and seed."""
-    text = repr(dataclasses.astuple(difficulty or Difficulty())).encode()
-    return hashlib.sha256(Path(__file__).read_bytes() + text).hexdigest()[:16]
+    digest = hashlib.sha256(repr(dataclasses.astuple(difficulty or Difficulty())).encode())
+    package = Path(__file__).parents[1]
+    for source in (Path(__file__), package / "datasets" / "events.py", package / "randomness.py"):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _signed(seed, stream, samples, n):

@@ -7,8 +7,9 @@ import torch
 
 from paraspike import backends, training
 from paraspike.errors import ReaderError
+from paraspike.layer import Layer
 from paraspike.learning.bptt import Objective
-from paraspike.network import Layer, Network
+from paraspike.network import Network
 from paraspike.neurons import (
     LIF,
     SPSN,
@@ -82,10 +83,13 @@ def network(
     backend="auto",
 ) -> Network:
     """n_in - hidden - n_out with a leaky-integrator readout of the same time constants; the
-    non-spiking net has a plain linear readout, so nothing in it remembers."""
-    readout = Identity() if model == "ReLU" else LeakyIntegrator.from_times(dt, tau_syn, tau_mem)
-    hidden_neuron = neuron(model, dt, tau_syn, tau_mem)
-    return Network((n_in, *hidden, n_out), hidden_neuron, readout, seeds, backend=backend)
+    non-spiking net has torch.nn.Linear's initialisation and a plain linear readout: nothing in it
+    remembers."""
+    sizes, hidden_neuron = (n_in, *hidden, n_out), neuron(model, dt, tau_syn, tau_mem)
+    if model == "ReLU":
+        return Network(sizes, hidden_neuron, Identity(), seeds, init="linear", backend=backend)
+    readout = LeakyIntegrator.from_times(dt, tau_syn, tau_mem)
+    return Network(sizes, hidden_neuron, readout, seeds, backend=backend)
 
 
 def rate_budget(model: str, regime: str) -> float:
@@ -152,17 +156,27 @@ def _lif_loop(inputs, neuron):
     return torch.stack(spikes)
 
 
+def noise_as_published(like: torch.Tensor, seeds, stream, samples, trial) -> torch.Tensor:
+    """Uniform in (0, 1) from torch's own generator, as the authors' program draws it; not keyed."""
+    return torch.rand_like(like)
+
+
 def operators_as_published(backend: str = "auto") -> backends.Operators:
     """Operators that compute what the authors' program computed: LIF by the slicing loop, SPSN's
-    membrane by the FFT with 2 T points, dense matrix products."""
+    membrane by the FFT with 2 T points, torch's random numbers, dense matrix products."""
     name = backends.resolve(backend)
     base = backends.operators("cuda" if name == "cuda" else "reference")
     labels = base.labels | {
         "lif": "slicing loop as published",
         "integrate": "FFT, 2T points as published",
+        "noise": "torch.rand as published",
     }
     return dataclasses.replace(
-        base, lif=lif_as_published, integrate=membrane_as_published, labels=labels
+        base,
+        lif=lif_as_published,
+        integrate=membrane_as_published,
+        noise=noise_as_published,
+        labels=labels,
     )
 
 
@@ -195,7 +209,10 @@ def duration_layers(n_in, neurons, dt, tau_syn=0.02, tau_mem=0.02, backend="auto
     chosen = {
         "LIF as published": ("LIF", dataclasses.replace(plain, lif=lif_as_published)),
         "LIF unbind": ("LIF", dataclasses.replace(plain, lif=lif_unbind)),
-        "SPSN-SB (FFT)": ("SPSN-SB", dataclasses.replace(plain, integrate=parallel)),
+        "SPSN-SB (FFT)": (
+            "SPSN-SB",
+            dataclasses.replace(plain, integrate=parallel, noise=noise_as_published),
+        ),
     }
     if name == "cpu":
         chosen["LIF fused"] = ("LIF", backends.operators("cpu"))

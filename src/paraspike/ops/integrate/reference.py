@@ -21,8 +21,9 @@ def kernel(steps: int, neuron: LeakyIntegrator, dtype=torch.float64, device=None
     a_ui (m+1) alpha^m if alpha = beta, else a_ui (alpha^(m+1) - beta^(m+1)) / (alpha - beta)."""
     alpha, beta = neuron.a_ii, neuron.a_uu
     m = torch.arange(steps, dtype=torch.float64)
-    if alpha == beta:
-        h = (m + 1) * alpha**m
+    if abs(alpha - beta) < 1e-8:
+        # The quotient cancels here; its limit is off by (m (alpha - beta))^2 / 24 of itself.
+        h = (m + 1) * ((alpha + beta) / 2) ** m
     else:
         h = (alpha ** (m + 1) - beta ** (m + 1)) / (alpha - beta)
     return (neuron.a_ui * h).to(dtype=dtype, device=device)

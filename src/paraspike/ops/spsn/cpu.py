@@ -1,29 +1,27 @@
-"""SPSN's stochastic spike functions on the CPU: spikes and their gradient factor in one pass."""
+"""SPSN on the CPU: integration, noise, spikes and their gradient factor in one pass over time."""
 
 import numpy as np
 import torch
 
 from paraspike.neurons import SPSN
+from paraspike.ops.integrate import cpu as integration
 from paraspike.ops.jit import njit
 from paraspike.ops.spsn import reference
+from paraspike.randomness import keys, philox, uniform
 from paraspike.threads import run_blocks
 
-_LANES = 1024
-_LOG2E, _LN2_HIGH, _LN2_LOW = (
-    np.float32(1.44269504),
-    np.float32(0.693359375),
-    np.float32(-2.12194440e-4),
+_LANES = 512
+_LOG2E = np.float32(1.44269504)
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_P0, _P1, _P2 = (
+    np.float32(1.9875691500e-4),
+    np.float32(1.3981999507e-3),
+    np.float32(8.3334519073e-3),
 )
-_P = np.array(
-    [
-        1.9875691500e-4,
-        1.3981999507e-3,
-        8.3334519073e-3,
-        4.1665795894e-2,
-        1.6666665459e-1,
-        5.0000001201e-1,
-    ],
-    np.float32,
+_P3, _P4, _P5 = (
+    np.float32(4.1665795894e-2),
+    np.float32(1.6666665459e-1),
+    np.float32(5.0000001201e-1),
 )
 
 
@@ -38,9 +36,7 @@ def _exponential(x, power, scale):
         v = min(max(x[j], np.float32(-86)), np.float32(86))
         z = np.floor(v * _LOG2E + half)
         r = v - z * _LN2_HIGH - z * _LN2_LOW
-        p = _P[0]
-        for k in range(1, 6):
-            p = p * r + _P[k]
+        p = ((((_P0 * r + _P1) * r + _P2) * r + _P3) * r + _P4) * r + _P5
         power[j] = (np.int32(z) + np.int32(127)) << np.int32(23)
         x[j] = p * r * r + r + one
     for j in range(len(x)):
@@ -48,49 +44,108 @@ def _exponential(x, power, scale):
 
 
 @njit
-def _sigmoid_bernoulli(start, stop, u, noise, spikes, factor, slope):
-    one, zero = np.float32(1), np.float32(0)
-    e = np.empty(_LANES, np.float32)
-    power = np.empty(_LANES, np.int32)
+def _forward(
+    start, stop, x, spikes, factor, a_ii, a_uu, a_ui, slope, gumbel, samples, trial, seeds, stream
+):
+    steps, _, n = x.shape
+    blocks = (n + 3) // 4
+    one, zero, two, half = np.float32(1), np.float32(0), np.float32(2), np.float32(0.5)
+    step23, step24 = np.float32(2.0**-23), np.float32(2.0**-24)
+    i, u, e = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    power = np.empty(n, np.int32)
     scale = power.view(np.float32)
-    for left in range(start, stop, _LANES):
-        width = min(_LANES, stop - left)
-        for j in range(width):
-            e[j] = -slope * u[left + j]
-        _exponential(e[:width], power[:width], scale[:width])
-        for j in range(width):
-            rho = one / (one + e[j])
-            spikes[left + j] = one if noise[left + j] < rho else zero
-            factor[left + j] = slope * rho * rho * (one - rho)
+    word = np.empty(4 * blocks, np.uint32)
+    gain = -two if gumbel else -slope
+    for b in range(start, stop):
+        i[:] = 0
+        u[:] = 0
+        for t in range(steps):
+            row, s, f = x[t, b], spikes[t, b], factor[t, b]
+            for j in range(n):
+                i[j] = a_ii * i[j] + row[j]
+                u[j] = a_uu * u[j] + a_ui * i[j]
+                e[j] = gain * u[j]
+            _exponential(e, power, scale)
+            for k in range(blocks):
+                w0, w1, w2, w3 = philox(
+                    np.uint64(k), np.uint64(t), samples[b], trial, seeds[b], stream
+                )
+                word[4 * k] = w0
+                word[4 * k + 1] = w1
+                word[4 * k + 2] = w2
+                word[4 * k + 3] = w3
+            if gumbel:
+                for j in range(n):
+                    v = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24
+                    # sigmoid(2 u + log(v / (1 - v))) without the logarithm
+                    y = v / (v + (one - v) * e[j])
+                    s[j] = one if y > half else zero
+                    f[j] = two * y * (one - y)
+            else:
+                for j in range(n):
+                    v = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24
+                    rho = one / (one + e[j])
+                    s[j] = one if v < rho else zero
+                    f[j] = slope * rho * rho * (one - rho)
 
 
 @njit
-def _gumbel_softmax(start, stop, u, noise, spikes, factor, _):
-    one, zero, two, half = np.float32(1), np.float32(0), np.float32(2), np.float32(0.5)
-    e = np.empty(_LANES, np.float32)
-    power = np.empty(_LANES, np.int32)
-    scale = power.view(np.float32)
+def _backward(start, stop, grad, factor, out, a_ii, a_uu, a_ui):
+    steps = grad.shape[0]
+    i = np.empty(_LANES, np.float32)
+    u = np.empty(_LANES, np.float32)
     for left in range(start, stop, _LANES):
         width = min(_LANES, stop - left)
-        for j in range(width):
-            e[j] = -two * u[left + j]
-        _exponential(e[:width], power[:width], scale[:width])
-        for j in range(width):
-            v = noise[left + j]
-            # sigmoid(2 u + log(v / (1 - v))) without the logarithm
-            y = v / (v + (one - v) * e[j])
-            spikes[left + j] = one if y > half else zero
-            factor[left + j] = two * y * (one - y)
+        i[:] = 0
+        u[:] = 0
+        for k in range(steps):
+            t = steps - 1 - k
+            g, f, target = grad[t], factor[t], out[t]
+            for j in range(width):
+                i[j] = a_ii * i[j] + g[left + j] * f[left + j]
+                u[j] = a_uu * u[j] + a_ui * i[j]
+                target[left + j] = u[j]
 
 
-def spike(u: torch.Tensor, neuron: SPSN, noise: torch.Tensor | None) -> torch.Tensor:
-    """As `reference.spike`; compiled for float32 SB, and GS at temperature 1, else the reference."""
-    stochastic = neuron.spike == "SB" or (neuron.spike == "GS" and neuron.temperature == 1.0)
-    if not stochastic or u.dtype != torch.float32:
-        return reference.spike(u, neuron, noise)
-    u, noise = u.contiguous(), noise.contiguous()
-    spikes, factor = torch.empty_like(u), torch.empty_like(u)
-    arrays = [a.detach().numpy().reshape(-1) for a in (u, noise, spikes, factor)]
-    kernel = _sigmoid_bernoulli if neuron.spike == "SB" else _gumbel_softmax
-    run_blocks(kernel, u.numel(), *arrays, np.float32(neuron.slope), grain=_LANES)
-    return reference.Sample.apply(u, spikes, factor)
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, neuron, key):
+        x = x.detach().contiguous()
+        spikes, factor = torch.empty_like(x), torch.empty_like(x)
+        li = neuron.integrator
+        ctx.scalars = tuple(np.float32(a) for a in (li.a_ii, li.a_uu, li.a_ui))
+        arrays = [a.numpy() for a in (x, spikes, factor)]
+        options = (np.float32(neuron.slope), neuron.spike == "GS")
+        run_blocks(_forward, x.shape[1], *arrays, *ctx.scalars, *options, *key)
+        ctx.save_for_backward(factor)
+        return spikes
+
+    @staticmethod
+    def backward(ctx, grad):
+        (factor,) = ctx.saved_tensors
+        grad = grad.contiguous()
+        out = torch.empty_like(grad)
+        if grad.numel():
+            arrays = [a.numpy().reshape(len(grad), -1) for a in (grad, factor, out)]
+            run_blocks(_backward, arrays[0].shape[1], *arrays, *ctx.scalars, grain=_LANES)
+        return out, None, None
+
+
+def integrate_and_fire(x: torch.Tensor, neuron: SPSN, seeds, stream: str, samples, trial: int):
+    """Spikes [T, B, N] of input currents x [T, B, N]: `integrate`, then `reference.spike`, noise drawn
+    as `randomness.uniform(seeds, stream, samples, T, N, trial)`.
+
+    Compiled for float32 SB, and GS at temperature 1; the other forms in two passes.
+    """
+    stochastic = neuron.spike in ("SB", "GS")
+    if (
+        stochastic
+        and x.dtype == torch.float32
+        and (neuron.spike == "SB" or neuron.temperature == 1.0)
+    ):
+        return _Layer.apply(x, neuron, keys(seeds, stream, trial, samples))
+    noise = None
+    if stochastic:
+        drawn = uniform(seeds, stream, samples, x.shape[0], x.shape[2], trial)
+        noise = torch.from_numpy(drawn).to(x.dtype)
+    return reference.spike(integration.integrate(x, neuron.integrator), neuron, noise)

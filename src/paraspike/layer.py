@@ -1,0 +1,170 @@
+"""A layer: synapse x delay x neuron, for one network or for several seeds side by side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from paraspike import backends
+from paraspike.errors import ReaderError
+from paraspike.neurons import LIF, SPSN, Identity, LeakyIntegrator, ReLU
+from paraspike.randomness import uniform
+from paraspike.spikes import Spikes
+
+# Share of non-zeros below which summing weight rows beats a matrix product (measured, two cores).
+GATHER_BELOW = 0.2
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Names the random numbers of one forward pass.
+
+    Attributes:
+        samples: integers that name the samples, [B] or [S*B].
+        seeds: seed of each of them, same shape.
+        trial: epoch or pass.  purpose: "train", "test", ...
+    """
+
+    samples: np.ndarray
+    seeds: np.ndarray
+    trial: int = 0
+    purpose: str = "train"
+
+
+class Layer(nn.Module):
+    """One layer, [T, B, N_in] -> [T, B, N_out]; `Spikes` in gives `Spikes` out, a tensor a tensor.
+
+    Args:
+        n_in, n_out: neurons before and in this layer.
+        neuron: LIF, SPSN, LeakyIntegrator, ReLU or Identity.
+        seeds: None for one plain layer (weight [N_in, N_out]), or seeds [S] for a stack of S
+            independent ones (weight [S, N_in, N_out], activity [T, S*B, N]).
+        bias: add a trainable bias, zero at first.
+        delay: steps between presynaptic activity and its effect.
+        init: "kaiming" draws weights from U(-sqrt(3 / n_in), sqrt(3 / n_in)), bias 0 (SPSN's code);
+            "linear" draws both from U(-1 / sqrt(n_in), 1 / sqrt(n_in)), as torch.nn.Linear does.
+        name: names this layer's random streams; layers of one network need different names.
+        backend: a backend's name, or an `Operators`.
+
+    Raises:
+        ReaderError: sizes or delay out of range, input of another shape.
+    """
+
+    def __init__(
+        self,
+        n_in,
+        n_out,
+        neuron,
+        *,
+        seeds=None,
+        bias=True,
+        delay=0,
+        init="kaiming",
+        name="layer",
+        backend="auto",
+    ):
+        super().__init__()
+        if n_in < 1 or n_out < 1 or delay < 0:
+            raise ReaderError(
+                f"layer of {n_in} x {n_out} with delay {delay} steps", f"Layer {name!r}"
+            )
+        self.n_in, self.n_out, self.neuron, self.delay, self.name = n_in, n_out, neuron, delay, name
+        self.ops = (
+            backend if isinstance(backend, backends.Operators) else backends.operators(backend)
+        )
+        self.seeds = None if seeds is None else tuple(int(s) for s in seeds)
+        if init not in ("kaiming", "linear"):
+            raise ReaderError(f"init {init!r} is unknown", f"Layer {name!r}", "kaiming or linear")
+        bound = ((3 if init == "kaiming" else 1) / n_in) ** 0.5
+        spread = bound if init == "linear" else 0.0
+        weight = self._drawn("weight", n_in, bound)
+        offset = self._drawn("bias", 1, spread)[..., 0, :]
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(offset) if bias else None
+        self.path = None
+        self._calls = 0
+
+    def _drawn(self, what: str, rows: int, bound: float) -> torch.Tensor:
+        """U(-bound, bound), [rows, n_out] or [S, rows, n_out]."""
+        stream = f"init/{self.name}/{what}"
+        stack = [
+            torch.from_numpy(uniform(seed, stream, [0], rows, self.n_out)[:, 0]) * 2 * bound - bound
+            for seed in self.seeds or (0,)
+        ]
+        return torch.stack(stack) if self.seeds else stack[0]
+
+    def forward(self, x, draws: Draws | None = None):
+        spikes = x if isinstance(x, Spikes) else None
+        shape = tuple(x.shape)
+        if len(shape) != 3 or shape[2] != self.n_in or shape[1] % len(self.seeds or (0,)):
+            raise ReaderError(
+                f"input of shape {list(shape)} does not fit [T, B, {self.n_in}]"
+                + (f" with B a multiple of {len(self.seeds)} seeds" if self.seeds else ""),
+                f"Layer {self.name!r}",
+            )
+        currents = self.currents(x)
+        out = self.activate(currents, draws)
+        return Spikes.from_dense(out) if spikes is not None and self.neuron.fires else out
+
+    def currents(self, x) -> torch.Tensor:
+        """Input currents [T, B, N_out], delayed; `path` says afterwards how they were computed."""
+        seeds = len(self.seeds or (0,))
+        sparse = np.zeros(seeds, bool)
+        if isinstance(x, Spikes) and x.has_lists and self.ops.gather is not None:
+            sparse = x.densities(seeds) < GATHER_BELOW
+        parts = []
+        if sparse.any():
+            parts.append(self.ops.gather(x, self.weight, self.bias))
+        if not sparse.all():
+            dense = x.dense(self.weight.dtype) if isinstance(x, Spikes) else x
+            parts.append(self.ops.synapse(dense.to(self.weight.device), self.weight, self.bias))
+        self.path = "gather" if sparse.all() else "both" if sparse.any() else "matrix product"
+        out = parts[0]
+        if len(parts) == 2:
+            # Each seed by its own density, so that its bits do not depend on the others'.
+            blocks = [part.chunk(seeds, 1) for part in parts]
+            out = torch.cat([blocks[0 if s else 1][i] for i, s in enumerate(sparse)], 1)
+        if self.delay:
+            # The first `delay` steps see nothing, not even the bias: nothing has arrived yet.
+            late = torch.zeros_like(out)
+            late[self.delay :] = out[: max(0, len(out) - self.delay)]
+            out = late
+        return out
+
+    def activate(self, currents: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
+        """The neuron's activity [T, B, N_out] for input currents of the same shape."""
+        neuron = self.neuron
+        if isinstance(neuron, LIF):
+            return self.ops.lif(currents, neuron)
+        if isinstance(neuron, LeakyIntegrator):
+            return self.ops.integrate(currents, neuron)
+        if isinstance(neuron, SPSN):
+            draws = self._draws(currents.shape[1]) if draws is None else draws
+            stream = f"{draws.purpose}/{self.name}"
+            if self.ops.integrate_and_fire is not None:
+                return self.ops.integrate_and_fire(
+                    currents, neuron, draws.seeds, stream, draws.samples, draws.trial
+                )
+            u = self.ops.integrate(currents, neuron.integrator)
+            noise = None
+            if neuron.spike in ("SB", "GS"):
+                noise = self.ops.noise(u, draws.seeds, stream, draws.samples, draws.trial)
+            return self.ops.spsn(u, neuron, noise)
+        if isinstance(neuron, ReLU):
+            return torch.relu(currents)
+        if isinstance(neuron, Identity):
+            return currents
+        raise ReaderError(
+            f"no operator for a neuron of type {type(neuron).__name__}", "Layer.activate"
+        )
+
+    def _draws(self, batch):
+        """Fresh noise at every call, for a layer used on its own."""
+        self._calls += 1
+        seeds = self.seeds or (0,)
+        return Draws(np.arange(batch), np.repeat(seeds, batch // len(seeds)), self._calls, "call")
+
+    def extra_repr(self) -> str:
+        seeds = "" if self.seeds is None else f", seeds={list(self.seeds)}"
+        return f"{self.n_in}, {self.n_out}, {type(self.neuron).__name__}{seeds}"

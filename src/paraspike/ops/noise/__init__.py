@@ -1,0 +1,1 @@
+"""Noise for stochastic neurons: the same Philox numbers on every backend."""

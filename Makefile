@@ -29,7 +29,7 @@ lint: .venv/installed
 	snakemake --lint
 
 clean:
-	rm -rf results/scratch results/smoke-* results/quick-* .pytest_cache .ruff_cache
+	rm -rf results/scratch results/smoke-* results/quick-* results/.checkpoints .pytest_cache .ruff_cache
 
 .venv/installed: envs/cpu.txt pyproject.toml
 	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install pip; }

@@ -11,9 +11,10 @@ import torch
 from paraspike import training
 from paraspike.datasets import load
 from paraspike.errors import ReaderError
+from paraspike.evaluation import evaluate
 from paraspike.learning.bptt import Objective
 from paraspike.papers import spsn
-from paraspike.training import Augmentation, Settings, evaluate, make_batch, train
+from paraspike.training import Augmentation, Settings, Trainee, make_batch, train, train_together
 
 DT = 2e-2
 SETTINGS = Settings(
@@ -70,6 +71,21 @@ def test_a_seed_trains_the_same_alone_and_among_others(data, model):
         assert np.array_equal(together.arrays()[name][1:2], array), name
 
 
+def test_an_arm_trains_the_same_alone_and_beside_others(data):
+    other = Settings(dt=DT, epochs=5, batch_size=24, augmentation=Augmentation())
+    plain = Settings(dt=DT, epochs=2, batch_size=24)
+    alone = fresh(data)
+    expected = train(alone, data, SETTINGS)
+    beside = [fresh(data, "LIF"), fresh(data), fresh(data, "ReLU")]
+    histories = train_together(
+        [Trainee(net, s) for net, s in zip(beside, (other, SETTINGS, plain), strict=True)], data
+    )
+    assert same(beside[1].arrays(), alone.arrays())
+    assert np.array_equal(histories[1].loss, expected.loss)
+    assert [h.loss.shape[1] for h in histories] == [5, 3, 2]
+    assert not any(np.isnan(h.loss).any() for h in histories)
+
+
 def test_interrupted_training_resumes_with_the_same_bits(data, tmp_path, monkeypatch):
     undisturbed = fresh(data)
     expected = train(undisturbed, data, SETTINGS)
@@ -104,7 +120,8 @@ set_threads(1)
 folder = Path(sys.argv[1])
 train = load("cochlea", "train", samples=100)
 settings = spsn.settings("augmentation", dt=0.02, epochs=15, batch_size=50, learning_rate=0.005)
-arm = fit("SPSN-GS", train, train, settings, hidden=[32], seeds=[0, 1], backend="cpu", checkpoints=folder / "c")
+common = {"hidden": [32], "seeds": [0, 1], "backend": "cpu", "checkpoints": folder / "c"}
+arm = fit({("SPSN-GS",): settings}, train, train, **common)["SPSN-GS",]
 write_weights(folder / "out.weights.npz", arm.weights("a"))
 write(arm.dataset(), folder / "out.nc")
 """

@@ -28,7 +28,7 @@ def merge_parts(files: Sequence[str | Path], axes: Sequence[str] | None = None) 
     """
     parts = [open_run(file) for file in files]
     where = paths.relative(Path(files[0]).parent)
-    for key in ("paper", "experiment", "scale", "backend", "code", "operators"):
+    for key in ("paper", "experiment", "scale", "backend", "code", "operators", "inputs"):
         if len({part.attrs.get(key) for part in parts}) > 1:
             hint = "run them again with one code and config"
             raise ReaderError(f"parts differ in {key!r}", where, hint)

@@ -10,18 +10,25 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from paraspike.parameters import code_cells
+import yaml
+
+from paraspike import paths
+from paraspike.errors import ReaderError
+from paraspike.parameters import code_cells, did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
 DOTTED = re.compile(rf"{PACKAGE.name}(\.\w+)+")
 BACKENDS = ("reference", "cpu", "cuda", "ipu")
+# These word messages and describe the machine for a run's record; no measured value passes through.
+UNINVOLVED = ("errors", "machine")
 
 
 def closure(path: str | Path, backend: str, exclude: Sequence[str] = ("plots",)) -> list[Path]:
     """The modules of this package that a notebook or module imports, directly or through others.
 
-    Of an operator's files only reference.py and the run's own backend count. The package's top
-    `__init__` only re-exports, so it leads to modules but is no input itself.
+    Of an operator's files only reference.py and the run's own backend count; `UNINVOLVED` modules
+    never do. The package's top `__init__` only re-exports, so it leads to modules but is no input
+    itself.
 
     Args:
         path: an .ipynb (cells tagged `plot` aside) or .py file; itself not in the answer.
@@ -61,6 +68,20 @@ def code_hash(path: str | Path, backend: str, exclude: Sequence[str] = ("plots",
             file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0"
         )
     return digest.hexdigest()
+
+
+def reference(paper: str) -> str:
+    """What results of a paper cite: its DOI or arXiv number, from data/published/papers.yaml.
+
+    Raises:
+        ReaderError: the file has no entry for the paper, or the entry no reference.
+    """
+    file = paths.published("papers.yaml")
+    known = yaml.safe_load(file.read_text()) or {}
+    if "reference" not in known.get(paper, {}):
+        what = f"no reference for paper {paper!r}"
+        raise ReaderError(what, paths.relative(file), did_you_mean(paper, known))
+    return known[paper]["reference"]
 
 
 def _sources(path: Path, exclude: Sequence[str]) -> list[str]:
@@ -126,7 +147,7 @@ def _operators() -> list[str]:
 def _wanted(file: Path, backend: str, exclude: Sequence[str]) -> bool:
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     name = ".".join(parts)
-    if any(name == e or name.startswith(e + ".") for e in exclude):
+    if any(name == e or name.startswith(e + ".") for e in (*exclude, *UNINVOLVED)):
         return False
     other = parts[0] == "ops" and len(parts) == 3 and parts[-1] in BACKENDS
     return not other or parts[-1] in ("reference", backend)

@@ -5,19 +5,18 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from datetime import UTC, datetime
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-import yaml
 
 from paraspike import backends, paths
 from paraspike.errors import ReaderError
 from paraspike.machine import commit, device, driver, versions
-from paraspike.merging import collect, merge_parts
 from paraspike.netcdf import (
     canonical_json,
     check,
@@ -29,13 +28,12 @@ from paraspike.netcdf import (
     write_weights,
 )
 from paraspike.parameters import parameter_names
+from paraspike.provenance import code_hash, reference
 
 __all__ = [
     "Run",
-    "collect",
     "describe",
     "load_weights",
-    "merge_parts",
     "open_paper",
     "open_run",
 ]
@@ -50,11 +48,11 @@ class Run:
         backend: the backend in force, `auto` resolved.  scale: smoke, quick or paper.
         threads: threads of every library.  output: the netCDF to write (absolute).
         code: hash of the notebook's code cells and of the modules it imports.
+        inputs: sha256 of each file under results/ that a parameter names, by parameter.
         headline: the run's main number; None until `save`.
     """
 
     def __init__(self, paper: str, experiment: str, parameters: Mapping, output: str | Path):
-        from paraspike.provenance import code_hash
         from paraspike.threads import set_threads
 
         self.paper, self.experiment, self.headline = paper, experiment, None
@@ -68,6 +66,11 @@ class Run:
         self.output = paths.resolve(output)
         if self.output.suffix != ".nc":
             raise ReaderError(f"output {str(output)!r} does not end in .nc", "parameter 'output'")
+        self.inputs = {
+            name: sha256(file.read_bytes()).hexdigest()
+            for name, file in _result_files(self.parameters)
+        }
+        self._data: Sequence[Sized] = ()
         self.scale = str(self.parameters.get("scale", "quick"))
         self.backend = backends.resolve(self.parameters.get("backend", "auto"))
         self.code = code_hash(paths.notebook(paper, experiment), self.backend)
@@ -103,10 +106,18 @@ class Run:
         print(f"{paper} {experiment}: {how} -> {paths.relative(run.output)}")
         return run
 
+    def reads(self, *data: Sized) -> None:
+        """Say which EventData the run uses, right after loading: checkpoints are kept apart by
+        their checksums, and `save` records them."""
+        self._data = data
+
     @property
     def checkpoints(self) -> Path:
-        """results/.checkpoints/<hash of parameters, backend, code>; gone once the run is saved."""
-        key = [self.paper, self.experiment, self.parameters, self.backend, self.code]
+        """results/.checkpoints/<hash of all the weights depend on, and of `output`: two runs at a
+        time share no folder>; gone once the run is saved."""
+        output, torch = paths.relative(self.output), version("torch")
+        key = [self.paper, self.experiment, self.parameters, self.backend, self.code, output, torch]
+        key += _facts(self._data)
         name = sha256(canonical_json(key).encode()).hexdigest()[:20]
         return paths.results(".checkpoints", name)
 
@@ -116,7 +127,7 @@ class Run:
         headline: str,
         weights: Mapping[str, np.ndarray] | None = None,
         timed: bool = False,
-        data: Sequence = (),
+        data: Sequence[Sized] | None = None,
         operators: Mapping[str, str] | None = None,
     ) -> Path:
         """Write weights, `.run.json`, then the netCDF; each appears whole or not at all.
@@ -126,7 +137,8 @@ class Run:
             headline: one line, e.g. "LIF 81.2 %, SPSN-SB 84.0 %".
             weights: arrays by name, written to `<output>.weights.npz`.
             timed: the values are times: repetition changes the bytes, device and threads are kept.
-            data: the EventData used (name, split, checksum, verified, len).
+            data: the EventData used (name, split, checksum, verified, len); those of `reads`
+                unless given.
             operators: operator -> implementation that ran; the backend's own unless given.
 
         Returns:
@@ -136,6 +148,7 @@ class Run:
             ReaderError: names the variable that lacks a unit or a name, or the attribute that is no
                 text, number or list.
         """
+        data = self._data if data is None else data
         attrs = dict(dataset.attrs) | self._attributes(data)
         attrs.setdefault("title", f"{self.paper}: {self.experiment}")
         attrs.setdefault("dataset", ", ".join(sorted({d.name for d in data})) or "none")
@@ -158,21 +171,19 @@ class Run:
         return self.output
 
     def _attributes(self, data: Sequence) -> dict:
-        papers = yaml.safe_load(paths.published("papers.yaml").read_text())
         seeds = self.parameters.get("seeds", self.parameters.get("seed", []))
-        used = {(d.name, d.split, len(d), d.checksum, bool(d.verified)) for d in data}
-        fields = ("name", "split", "samples", "checksum", "verified")
         return {
             "paper": self.paper,
             "experiment": self.experiment,
             "parameters": canonical_json(self.parameters),
             "seeds": canonical_json(seeds if isinstance(seeds, list) else [seeds]),
-            "data": canonical_json([dict(zip(fields, row, strict=True)) for row in sorted(used)]),
-            "data_verified": int(all(row[-1] for row in used)),
+            "inputs": canonical_json(self.inputs),
+            "data": canonical_json(_facts(data)),
+            "data_verified": int(all(d.verified for d in data)),
             "code": self.code,
             "backend": self.backend,
             "scale": self.scale,
-            "references": papers[self.paper]["reference"],
+            "references": reference(self.paper),
         }
 
     def _record(self, timed: bool) -> dict:
@@ -199,3 +210,17 @@ class Run:
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "wall_seconds": round(time.perf_counter() - self._clock, 3),
         }
+
+
+def _facts(data: Sequence) -> list[dict]:
+    """What identifies the recordings a run used, one row a set, sorted."""
+    used = {(d.name, d.split, len(d), d.checksum, bool(d.verified)) for d in data}
+    fields = ("name", "split", "samples", "checksum", "verified")
+    return [dict(zip(fields, row, strict=True)) for row in sorted(used)]
+
+
+def _result_files(parameters: Mapping) -> Iterator[tuple[str, Path]]:
+    for name, value in parameters.items():
+        file = paths.resolve(value) if isinstance(value, str) and value else None
+        if file and file.is_file() and file.is_relative_to(paths.results()):
+            yield name, file

@@ -62,16 +62,6 @@ class History:
     spikes_per_ms: np.ndarray
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """accuracy [S] in percent, spikes_per_ms [S], readout [S, n, C] reduced over time, predicted [S, n]."""
-
-    accuracy: np.ndarray
-    spikes_per_ms: np.ndarray
-    readout: np.ndarray
-    predicted: np.ndarray
-
-
 def make_batch(data, index, seeds, dt, steps=None, augmentation=None, epoch=0) -> Spikes:
     """Recordings `index` [B] of an EventData as `Spikes` [T, B, N], right-aligned.
 
@@ -108,90 +98,93 @@ def train(
     Warns:
         RuntimeWarning: a hidden layer of spiking neurons is silent over a whole batch, once a layer.
     """
-    optimizer = PerSeed(network, settings.optimizer, settings.learning_rate)
-    shape = (len(network.seeds), settings.epochs)
-    history = History(*(np.full(shape, np.nan) for _ in fields(History)))
-    first = _resume(checkpoint, network, optimizer, history)
-    silent = set()
-    steps = steps_needed(data, settings.dt)
-    batches = -(-len(data) // settings.batch_size)
-    bar = tqdm(
-        total=settings.epochs * batches,
-        initial=first * batches,
-        desc=label,
-        unit="batch",
-        **_quiet(),
-    )
-    with bar:
-        for epoch in range(first, settings.epochs):
-            sums = _epoch(network, optimizer, data, settings, steps, epoch, silent, bar)
-            for name, value in sums.items():
-                getattr(history, name)[:, epoch] = value
-            bar.set_postfix(accuracy=f"{history.train_accuracy[:, epoch].mean():.1f} %")
-            _save(checkpoint, epoch + 1, network, optimizer, history)
-    return history
+    return train_together([Trainee(network, settings, checkpoint, label)], data)[0]
 
 
-def _epoch(network, optimizer, data, settings, steps, epoch, silent, bar):
+class Trainee:
+    """One network in training: its optimiser, history and checkpoint; arguments as `train`."""
+
+    def __init__(self, network, settings: Settings, checkpoint: Path | None = None, label=""):
+        self.network, self.settings, self.label = network, settings, label
+        self.checkpoint, self.silent = checkpoint, set()
+        self.optimizer = PerSeed(network, settings.optimizer, settings.learning_rate)
+        shape = (len(network.seeds), settings.epochs)
+        self.history = History(*(np.full(shape, np.nan) for _ in fields(History)))
+        self.epoch = _resume(checkpoint, network, self.optimizer, self.history)
+
+    @property
+    def batches(self):
+        """What decides which batches this arm sees."""
+        s = self.settings
+        return self.network.seeds, s.dt, s.batch_size, s.augmentation, self.network.ops.backend
+
+    def begin(self):
+        self.sums = {field.name: 0.0 for field in fields(History)}
+
+    def step(self, x, labels, draws, batch: int):
+        try:
+            m = bptt.step(self.network, self.optimizer, x, labels, draws, self.settings.objective)
+        except ReaderError as error:
+            name = f"{self.label}: " if self.label else ""
+            where = f"epoch {self.epoch + 1}, batch {batch + 1}"
+            raise ReaderError(f"{name}{where}: {error.what}", error.where, error.hint) from None
+        _report_silence(self.network, m, self.epoch, self.silent)
+        size = x.shape[1] // len(self.network.seeds)
+        self.sums["loss"] += size * m.loss.double().cpu().numpy()
+        self.sums["train_accuracy"] += 100 * m.correct.cpu().numpy()
+        self.sums["spikes_per_ms"] += size * m.spikes_per_step.double().cpu().numpy()
+
+    def end(self, samples: int):
+        self.sums["spikes_per_ms"] /= self.settings.dt * 1e3
+        if not self.network.layers[0].neuron.fires:
+            self.sums["spikes_per_ms"] *= np.nan
+        for name, value in self.sums.items():
+            getattr(self.history, name)[:, self.epoch] = value / samples
+        self.epoch += 1
+        _save(self.checkpoint, self.epoch, self.network, self.optimizer, self.history)
+
+
+def train_together(arms: list[Trainee], data) -> list[History]:
+    """Train several networks on one data set; those that see the same batches share them.
+
+    An arm's result is the same alone or among others. Returns their histories, in order.
+    """
+    groups: dict[tuple, list[Trainee]] = {}
+    for arm in arms:
+        groups.setdefault(arm.batches, []).append(arm)
+    per_epoch = {key: -(-len(data) // key[2]) for key in groups}
+    total = sum(per_epoch[key] * max(a.settings.epochs for a in g) for key, g in groups.items())
+    done = sum(per_epoch[key] * min(a.epoch for a in g) for key, g in groups.items())
+    label = ", ".join(arm.label for arm in arms)
+    with tqdm(total=total, initial=done, desc=label[:60], unit="batch", **_quiet()) as bar:
+        for group in groups.values():
+            last = max(arm.settings.epochs for arm in group)
+            for epoch in range(min(arm.epoch for arm in group), last):
+                active = [a for a in group if a.epoch == epoch and epoch < a.settings.epochs]
+                _epoch(active, data, epoch, bar)
+    return [arm.history for arm in arms]
+
+
+def _epoch(arms, data, epoch, bar):
+    network, settings = arms[0].network, arms[0].settings
     seeds = np.asarray(network.seeds)
+    steps = steps_needed(data, settings.dt)
     device = network.layers[0].weight.device
     orders = np.stack([permutation(s, "shuffle", len(data), trial=epoch) for s in seeds])
-    loss = correct = fired = 0.0
-    for start in range(0, len(data), settings.batch_size):
+    for arm in arms:
+        arm.begin()
+    for batch, start in enumerate(range(0, len(data), settings.batch_size)):
         index = orders[:, start : start + settings.batch_size]
         flat, owner = index.reshape(-1), np.repeat(seeds, index.shape[1])
         x = make_batch(data, flat, owner, settings.dt, steps, settings.augmentation, epoch)
         labels = torch.from_numpy(data.labels[flat]).to(device)
-        draws = Draws(flat, owner, epoch, "train")
-        try:
-            m = bptt.step(network, optimizer, x, labels, draws, settings.objective)
-        except ReaderError as error:
-            batch = start // settings.batch_size
-            raise ReaderError(
-                f"training failed in epoch {epoch + 1}, batch {batch + 1}: {error.what}",
-                error.where,
-                error.hint,
-            ) from None
-        _report_silence(network, m, epoch, silent)
-        size = index.shape[1]
-        loss = loss + size * m.loss.double().cpu().numpy()
-        correct = correct + m.correct.cpu().numpy()
-        fired = fired + size * m.spikes_per_step.double().cpu().numpy()
+        for arm in arms:
+            arm.step(x, labels, Draws(flat, owner, epoch, "train"), batch)
         bar.update()
-    n = len(data)
-    per_ms = fired / n / (settings.dt * 1e3) if network.layers[0].neuron.fires else np.nan
-    return {"loss": loss / n, "train_accuracy": 100 * correct / n, "spikes_per_ms": per_ms}
-
-
-def evaluate(network: Network, data, settings: Settings, trial: int = 0, batch_size: int = 128):
-    """Run a network over a data set without learning; `trial` gives stochastic neurons fresh noise.
-
-    Returns:
-        Evaluation, its arrays per seed.
-    """
-    seeds = np.asarray(network.seeds)
-    steps = steps_needed(data, settings.dt)
-    device = network.layers[0].weight.device
-    readout, fired = [], 0.0
-    for start in range(0, len(data), batch_size):
-        index = np.arange(start, min(start + batch_size, len(data)))
-        flat, owner = np.tile(index, len(seeds)), np.repeat(seeds, len(index))
-        x = make_batch(data, flat, owner, settings.dt, steps)
-        labels = torch.from_numpy(data.labels[flat]).to(device)
-        with torch.no_grad():
-            activity = network(x, Draws(flat, owner, trial, "test"))
-            _, m = bptt.evaluate_batch(activity, labels, len(seeds), settings.objective)
-        blocks = activity.readout.chunk(len(seeds), 1)
-        reduced = [bptt.reduce_time(block, settings.objective.readout) for block in blocks]
-        readout.append(torch.stack(reduced).cpu().numpy())
-        fired = fired + len(index) * m.spikes_per_step.double().cpu().numpy()
-    readout = np.concatenate(readout, axis=1)
-    predicted = readout.argmax(2)
-    per_ms = fired / len(data) / (settings.dt * 1e3)
-    if not network.layers[0].neuron.fires:
-        per_ms = np.full(len(seeds), np.nan)
-    accuracy = 100 * (predicted == np.asarray(data.labels)).mean(1)
-    return Evaluation(accuracy, per_ms, readout, predicted)
+    for arm in arms:
+        arm.end(len(data))
+    accuracy = max(arm.history.train_accuracy[:, epoch].mean() for arm in arms)
+    bar.set_postfix(accuracy=f"{accuracy:.1f} %")
 
 
 def _report_silence(network, metrics, epoch, silent):

@@ -3,10 +3,10 @@ import pytest
 
 from paraspike.datasets import load
 from paraspike.errors import ReaderError
+from paraspike.evaluation import evaluate
 from paraspike.netcdf import write_weights
 from paraspike.papers import spsn
 from paraspike.papers.spsn_experiments import fit, headline, trained
-from paraspike.training import evaluate
 
 COMMON = {"hidden": (8,), "tau_syn": 0.02, "tau_mem": 0.02, "backend": "cpu"}
 
@@ -15,7 +15,11 @@ COMMON = {"hidden": (8,), "tau_syn": 0.02, "tau_mem": 0.02, "backend": "cpu"}
 def arm():
     data = load("cochlea", "train", samples=20)
     settings = spsn.settings("basic", dt=0.02, epochs=1, batch_size=10)
-    return data, settings, fit("SPSN-SB", data, data, settings, seeds=(4, 7), **COMMON)
+    return (
+        data,
+        settings,
+        fit({("SPSN-SB",): settings}, data, data, seeds=(4, 7), **COMMON)["SPSN-SB",],
+    )
 
 
 def test_weights_of_one_seed_come_back_from_the_file(arm, tmp_path):

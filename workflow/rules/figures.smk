@@ -40,7 +40,6 @@ for paper, figures in PLAN.figures.items():
         conda:
             f"../../{PLAN.environment}"
         params:
-            code=figures.code,
-            parameters=figures.parameters_text,
+            **figures.identity,
         script:
             "../scripts/run_notebook.py"

@@ -28,8 +28,7 @@ for job in PLAN.jobs:
             gpu=int(job.backend == "cuda"),
             slurm_extra="--exclusive" if job.timed else "",
         params:
-            code=job.code,
-            parameters=job.parameters_text,
+            **job.identity,
         script:
             "../scripts/run_notebook.py"
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from paraspike import paths, training
 from paraspike.errors import ReaderError
+from paraspike.evaluation import Evaluation, evaluate
 from paraspike.network import Network
 from paraspike.papers import spsn
 
@@ -18,7 +19,7 @@ class Arm:
 
     network: Network
     history: training.History
-    evaluation: training.Evaluation
+    evaluation: Evaluation
 
     def dataset(self) -> xr.Dataset:
         """Train accuracy and loss [seed, epoch], test accuracy and firing [seed], with units."""
@@ -64,10 +65,9 @@ class Arm:
 
 
 def fit(
-    model: str,
+    arms: dict[tuple, training.Settings],
     train,
     test,
-    settings: training.Settings,
     *,
     hidden,
     seeds,
@@ -75,16 +75,30 @@ def fit(
     tau_mem: float = 0.02,
     backend="auto",
     checkpoints: Path | None = None,
-    name: str = "",
-) -> Arm:
-    """Train a model on `train` and test it once on `test`, as the paper does after the last epoch.
+) -> dict[tuple, Arm]:
+    """Train arms side by side on `train`, and test each once on `test`, as the paper does after the
+    last epoch.
 
-    `checkpoints` is a folder; `name` names the arm in it and in the progress bar.
+    Args:
+        arms: settings by key; a key's first entry is the model, e.g. ("LIF", "basic").
+        checkpoints: a folder, one file an arm.
     """
-    network = build(model, train, settings.dt, hidden, seeds, tau_syn, tau_mem, backend)
-    file = checkpoints / f"{name or model}.pt" if checkpoints else None
-    history = training.train(network, train, settings, file, name or model)
-    return Arm(network, history, training.evaluate(network, test, settings))
+    pending = {}
+    for key, settings in arms.items():
+        network = build(key[0], train, settings.dt, hidden, seeds, tau_syn, tau_mem, backend)
+        label = " ".join(map(str, key))
+        file = checkpoints / f"{label}.pt" if checkpoints else None
+        pending[key] = training.Trainee(network, settings, file, label)
+    histories = training.train_together(list(pending.values()), train)
+    return {
+        key: Arm(arm.network, history, evaluate(arm.network, test, arm.settings))
+        for (key, arm), history in zip(pending.items(), histories, strict=True)
+    }
+
+
+def datasets(arms: dict[tuple, Arm]) -> dict[tuple, xr.Dataset]:
+    """Each arm's Dataset, by the same key."""
+    return {key: arm.dataset() for key, arm in arms.items()}
 
 
 def build(model, data, dt, hidden, seeds, tau_syn=0.02, tau_mem=0.02, backend="auto") -> Network:

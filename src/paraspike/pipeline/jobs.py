@@ -10,7 +10,7 @@ from typing import Any
 from paraspike import paths
 from paraspike.pipeline.config import Config
 from paraspike.pipeline.description import Paper
-from paraspike.provenance import code_hash
+from paraspike.provenance import code_hash, reference
 
 
 def place(run: str, folder: str, paper: str, experiment: str, part: str, suffix: str) -> str:
@@ -24,10 +24,11 @@ class Job:
 
     Attributes:
         part: "" for a whole experiment, else the values this part holds, as a file name.
-        timed: runs alone.
+        timed_threads: threads of a run that measures time, which its result depends on; None of
+            others.
         parameters: what the notebook's cell is overridden with.
         outputs: files it writes, by kind (data, record, weights; or by figure).
-        needs: result files it reads.  datasets: fetched data sets it reads.
+        needs: result files and published tables it reads.  datasets: fetched data sets it reads.
     """
 
     paper: str
@@ -35,11 +36,16 @@ class Job:
     part: str
     run: str
     backend: str
-    timed: bool
+    timed_threads: int | None
     parameters: dict[str, Any]
     outputs: dict[str, str]
     needs: list[str]
     datasets: list[str]
+
+    @property
+    def timed(self) -> bool:
+        """Whether it measures time, so that it runs alone."""
+        return self.timed_threads is not None
 
     @property
     def label(self) -> str:
@@ -70,25 +76,31 @@ class Job:
             if kind in self.outputs
         }
 
-    @property
-    def parameters_text(self) -> str:
-        """The parameters as one line of JSON: when it changes, Snakemake runs the job again."""
-        return json.dumps(self.parameters, sort_keys=True)
-
     @cached_property
     def code(self) -> str:
         """Hash of the code cells and of all they import; plots count for figures only."""
         exclude = () if self.experiment == "figures" else ("plots",)
         return code_hash(paths.root() / self.notebook, self.backend, exclude)
 
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Beside its input files, what a job's outputs depend on: when one of these texts changes,
+        Snakemake runs it again."""
+        return {
+            "code": self.code,
+            "parameters": json.dumps(self.parameters, sort_keys=True),
+            "reference": reference(self.paper),
+            "threads": str(self.timed_threads or "any"),
+        }
+
     @property
     def fingerprint(self) -> str:
-        """Stands for code and parameters in the run's record."""
-        return sha256((self.code + self.parameters_text).encode()).hexdigest()[:16]
+        """Stands for the identity in the run's record."""
+        return sha256("".join(self.identity.values()).encode()).hexdigest()[:16]
 
     @property
     def done(self) -> bool:
-        """Whether this very job, same code and parameters, has left its record."""
+        """Whether this very job, of the same identity, has left its record."""
         try:
             record = json.loads((paths.root() / self.outputs["record"]).read_text())
         except (OSError, ValueError):

@@ -65,35 +65,20 @@ def _known(names, valid, kind: str, where: str, extra=()) -> None:
 def _jobs(config: Config, name: str, paper: Paper, experiment: str) -> list[Job]:
     description = paper.experiments[experiment]
     cell = read_parameters(paths.notebook(name, experiment))
-    where = f"{name}.{experiment}, in config/{config.settings.scale}.yaml or overrides"
-    values = {
-        key: from_text(value, cell[key].default) if key in cell else value
-        for key, value in config.grid(name).get(experiment, {}).items()
+    given = _given(config, name, paper, experiment)
+    needs = {
+        parameter: place(config.run, "runs", name, needed, "", ".weights.npz")
+        for parameter, needed in description.needs.items()
     }
-    check_values(values, cell, where)
-    for required in (*REQUIRED, *description.needs):
-        if required not in cell:
-            raise ReaderError(
-                f"no parameter {required!r}", paths.relative(paths.notebook(name, experiment))
-            )
-    common: dict[str, Any] = {"backend": config.backend, "scale": config.settings.scale}
-    if "dataset" in cell and config.dataset != "embedded" and config.dataset in paper.datasets:
-        common["dataset"] = config.dataset
-    if "allow_unverified_data" in cell:
-        common["allow_unverified_data"] = config.settings.allow_unverified_data
-    needs = {}
-    for parameter, needed in description.needs.items():
-        _known([needed], paper.experiments, "experiment", f"needs, in workflow/papers/{name}.yaml")
-        needs[parameter] = place(config.run, "runs", name, needed, "", ".weights.npz")
     kinds = {"data": ".nc", "record": ".run.json"} | (
         {"weights": ".weights.npz"} if description.weights else {}
     )
     jobs = []
-    for part, chosen in _parts(config, name, experiment, description, cell, values):
+    for part, chosen in _parts(config, name, experiment, description, cell, given):
         outputs = {
             k: place(config.run, "runs", name, experiment, part, s) for k, s in kinds.items()
         }
-        parameters = common | values | chosen | needs | {"output": outputs["data"]}
+        parameters = given | chosen | needs | {"output": outputs["data"]}
         datasets = _fetched({key: p.default for key, p in cell.items()} | parameters)
         jobs.append(
             Job(
@@ -102,7 +87,7 @@ def _jobs(config: Config, name: str, paper: Paper, experiment: str) -> list[Job]
                 part,
                 config.run,
                 config.backend,
-                description.timed,
+                config.threads if description.timed else None,
                 parameters,
                 outputs,
                 list(needs.values()),
@@ -112,10 +97,69 @@ def _jobs(config: Config, name: str, paper: Paper, experiment: str) -> list[Job]
     return jobs
 
 
+def _given(config: Config, name: str, paper: Paper, experiment: str) -> dict[str, Any]:
+    """The parameters an experiment is given, before it is split: those of the workflow, those of
+    the experiments whose weights it needs, and, before all others, those of the grid."""
+    description = paper.experiments[experiment]
+    file = paths.notebook(name, experiment)
+    cell = read_parameters(file)
+    where = f"{name}.{experiment}, in config/{config.settings.scale}.yaml or overrides"
+    values = {
+        key: from_text(value, cell[key].default) if key in cell else value
+        for key, value in config.grid(name).get(experiment, {}).items()
+    }
+    check_values(values, cell, where)
+    for required in (*REQUIRED, *description.needs):
+        if required not in cell:
+            raise ReaderError(f"no parameter {required!r}", paths.relative(file))
+    common: dict[str, Any] = {"backend": config.backend, "scale": config.settings.scale}
+    if "dataset" in cell and config.dataset != "embedded" and config.dataset in paper.datasets:
+        common["dataset"] = config.dataset
+    if "allow_unverified_data" in cell:
+        common["allow_unverified_data"] = config.settings.allow_unverified_data
+    taken: dict[str, Any] = {}
+    for needed in description.needs.values():
+        _known([needed], paper.experiments, "experiment", f"needs, in workflow/papers/{name}.yaml")
+        theirs = {
+            key: parameter.default
+            for key, parameter in read_parameters(paths.notebook(name, needed)).items()
+            if key != "output"
+        } | _given(config, name, paper, needed)
+        wanted = {key: parameter.default for key, parameter in cell.items()} | values
+        taken |= {key: value for key, value in theirs.items() if key in cell} | _chosen(
+            wanted, values, theirs, paper.experiments[needed].split, needed, where
+        )
+    return taken | common | values
+
+
+def _chosen(wanted: Mapping, values: Mapping, theirs: Mapping, axes, needed: str, where: str):
+    """Which of the needed experiment's networks are used: of its axes the values both have, and of
+    its seeds the first.
+
+    Raises:
+        ReaderError: the grid asks for a network that the needed experiment does not train.
+    """
+    found = {}
+    for axis in axes:
+        if axis in wanted:
+            found[axis] = [value for value in wanted[axis] if value in theirs[axis]]
+            if not found[axis] or (axis in values and found[axis] != wanted[axis]):
+                what = f"{axis} {wanted[axis]}: {needed} trains {theirs[axis]} only"
+                raise ReaderError(what, where, f"give both experiments the same {axis}")
+    if "seed" in wanted and theirs.get("seeds"):
+        found["seed"] = theirs["seeds"][0]
+        if values.get("seed", found["seed"]) not in theirs["seeds"]:
+            what = f"seed {values['seed']}: {needed} trains {theirs['seeds']} only"
+            raise ReaderError(what, where, "give one of them")
+    return found
+
+
 def _figures(config: Config, name: str, paper: Paper) -> Job:
     """The job of notebooks/<paper>/figures.ipynb: an SVG and a PNG of every figure."""
     folder = f"results/{config.run}/figures/{name}"
     measured = f"results/{config.run}/{name}.nc"
+    tables = sorted(paths.published(name).glob("*.csv"))
+    inputs = [measured, *map(paths.relative, tables)]
     parameters = {"measured": measured, "output": folder}
     check_values(
         parameters,
@@ -128,7 +172,7 @@ def _figures(config: Config, name: str, paper: Paper) -> Job:
         for kind in ("svg", "png")
     }
     return Job(
-        name, "figures", "", config.run, config.backend, False, parameters, outputs, [measured], []
+        name, "figures", "", config.run, config.backend, None, parameters, outputs, inputs, []
     )
 
 

@@ -7,7 +7,8 @@ from paraspike import provenance
 
 FILES = {
     "__init__.py": '_EXPORTS = {"train": "paraspike.training"}\n',
-    "training.py": "from paraspike.learning import bptt\nfrom . import backends\n",
+    "training.py": "from paraspike.learning import bptt\nfrom . import backends, errors\n",
+    "errors.py": "",
     "learning/__init__.py": "",
     "learning/bptt.py": "def step():\n    from ..extra import late\n",
     "extra.py": "READER = 'paraspike.reader'\n",
@@ -93,6 +94,7 @@ def test_only_the_run_backend_counts(package, notebook):
         ("ops/lif/cpu.py", True),
         ("ops/lif/cuda.py", False),
         ("plots.py", False),
+        ("errors.py", False),
         ("unused.py", False),
         ("__init__.py", False),
     ],

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from paraspike import paths, results
+from paraspike import merging, paths, results
 from paraspike.errors import ReaderError
 from paraspike.netcdf import canonical_json, write, write_weights
 
@@ -173,10 +174,29 @@ def test_parameters_must_have_values_fit_for_json(repository):
         begin(output="o.txt")
 
 
-def test_checkpoints_follow_parameters_not_output(repository):
+def test_checkpoints_are_kept_apart_by_all_that_weights_depend_on_and_by_output(repository):
     key = begin().checkpoints
-    assert begin(output="p.nc").checkpoints == key and key.parent == paths.results(".checkpoints")
+    assert begin().checkpoints == key and key.parent == paths.results(".checkpoints")
+    assert begin(output="p.nc").checkpoints != key
     assert begin(seeds=[0]).checkpoints != key
+    keys = []
+    for checksum in ("ab12", "cd34", "cd34"):
+        run = begin()
+        run.reads(Events(name="shd", split="train", checksum=checksum, verified=False))
+        keys.append(run.checkpoints)
+    assert keys[1] == keys[2] and len({key, *keys}) == 3
+
+
+def test_a_run_records_the_data_and_the_results_it_read(repository):
+    weights = paths.results("smoke-cpu", "w.npz")
+    write_weights(weights, {"w": np.eye(2)})
+    run = begin(backend="cpu", scale="results/smoke-cpu/w.npz")
+    run.reads(Events(name="shd", split="test", checksum="ab12", verified=True))
+    run.checkpoints.mkdir(parents=True)
+    saved = results.open_run(run.save(toy(), "x"))
+    assert json.loads(saved.attrs["inputs"]) == {"scale": sha256(weights.read_bytes()).hexdigest()}
+    assert json.loads(saved.attrs["data"])[0]["checksum"] == "ab12"
+    assert saved.attrs["data_verified"] == 1 and not run.checkpoints.exists()
 
 
 def part(folder, seeds, models, **attrs):
@@ -199,7 +219,7 @@ def part(folder, seeds, models, **attrs):
 
 def test_parts_joined_equal_the_unsplit_run(tmp_path):
     grid = [part(tmp_path, [s], [m]) for m in ("SPSN-SB", "LIF") for s in (3, 0, 11)]
-    whole = results.merge_parts(grid)
+    whole = merging.merge_parts(grid)
     xr.testing.assert_identical(
         whole.drop_attrs(), toy((0, 3, 11), ("SPSN-SB", "LIF")).drop_attrs()
     )
@@ -210,35 +230,35 @@ def test_parts_joined_equal_the_unsplit_run(tmp_path):
         "lr": 0.1,
     }
     assert whole.attrs["seeds"] == "[0, 3, 11]"
-    assert results.merge_parts(grid[:1]).equals(toy([3], ["SPSN-SB"]))
+    assert merging.merge_parts(grid[:1]).equals(toy([3], ["SPSN-SB"]))
 
 
 def test_parts_that_do_not_make_a_grid_are_refused(tmp_path):
     grid = [part(tmp_path, [s], [m]) for m in ("LIF", "SPSN-SB") for s in (0, 1)]
     with pytest.raises(ReaderError, match="missing"):
-        results.merge_parts(grid[:3])
+        merging.merge_parts(grid[:3])
     with pytest.raises(ReaderError, match="twice"):
-        results.merge_parts([grid[0], *grid])
+        merging.merge_parts([grid[0], *grid])
     with pytest.raises(ReaderError, match="'code'"):
-        results.merge_parts([grid[0], part(tmp_path, [1], ["LIF"], code="d")])
+        merging.merge_parts([grid[0], part(tmp_path, [1], ["LIF"], code="d")])
     odd = toy([1], ["LIF"]).assign(chance=((), 6.0, toy().chance.attrs))
     write(odd.assign_attrs(results.open_run(grid[0]).attrs), tmp_path / "odd.nc")
     with pytest.raises(ReaderError, match="do not fit"):
-        results.merge_parts([grid[0], tmp_path / "odd.nc"])
+        merging.merge_parts([grid[0], tmp_path / "odd.nc"])
 
 
 def test_a_paper_is_one_tree(tmp_path):
     parts = [part(tmp_path, [s], ["LIF"]) for s in (0, 1)]
     other = part(tmp_path, [5], ["LIF"], experiment="other")
     for name in ("a.nc", "b.nc"):
-        results.collect([*parts, other], tmp_path / name)
+        merging.collect([*parts, other], tmp_path / name)
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
     tree = results.open_paper(tmp_path / "a.nc")
     assert set(tree.children) == {"toy", "other"} and tree.attrs["scale"] == "smoke"
     xr.testing.assert_equal(tree["toy"].to_dataset(), toy((0, 1), ("LIF",)))
     assert tree["toy"].accuracy.attrs["units"] == "percent"
     with pytest.raises(ReaderError, match="one paper"):
-        results.collect([parts[0], part(tmp_path, [6], ["LIF"], paper="eprop")], tmp_path / "c.nc")
+        merging.collect([parts[0], part(tmp_path, [6], ["LIF"], paper="eprop")], tmp_path / "c.nc")
     with pytest.raises(ReaderError, match="no such results file"):
         results.open_paper(tmp_path / "none.nc")
 

@@ -1,9 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -106,45 +100,6 @@ def test_interrupted_training_resumes_with_the_same_bits(data, tmp_path, monkeyp
     assert same(resumed.arrays(), undisturbed.arrays())
     assert np.array_equal(history.loss, expected.loss)
     assert [p.name for p in file.parent.iterdir()] == ["arm.pt"]
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from paraspike.datasets import load
-from paraspike.netcdf import write, write_weights
-from paraspike.papers import spsn
-from paraspike.papers.spsn_experiments import fit
-from paraspike.threads import set_threads
-set_threads(1)
-folder = Path(sys.argv[1])
-train = load("cochlea", "train", samples=100)
-settings = spsn.settings("augmentation", dt=0.02, epochs=15, batch_size=50, learning_rate=0.005)
-common = {"hidden": [32], "seeds": [0, 1], "backend": "cpu", "checkpoints": folder / "c"}
-arm = fit({("SPSN-GS",): settings}, train, train, **common)["SPSN-GS",]
-write_weights(folder / "out.weights.npz", arm.weights("a"))
-write(arm.dataset(), folder / "out.nc")
-"""
-
-
-def test_kill_minus_nine_then_again_gives_the_bytes_of_an_undisturbed_run(tmp_path):
-    calm, killed = tmp_path / "calm", tmp_path / "killed"
-    for folder in (calm, killed):
-        folder.mkdir()
-    environment = os.environ | {"PARASPIKE_PROGRESS": "0"}
-    command = [sys.executable, "-c", SCRIPT]
-    subprocess.run([*command, str(calm)], check=True, env=environment)
-    process = subprocess.Popen([*command, str(killed)], env=environment)
-    deadline = time.time() + 60
-    while not list(killed.glob("c/*.pt")) and time.time() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "out.nc").exists(), "it was to be killed in the middle of training"
-    assert list(killed.glob("c/*.pt"))
-    subprocess.run([*command, str(killed)], check=True, env=environment)
-    for name in ("out.nc", "out.weights.npz"):
-        assert (calm / name).read_bytes() == (killed / name).read_bytes()
 
 
 def test_nan_is_reported_at_once_with_epoch_batch_and_seed(data):

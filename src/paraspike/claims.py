@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paraspike import paths
 from paraspike.errors import ReaderError
-from paraspike.judges import Finding, Judge, Missing, select, weigh
+from paraspike.judges import Finding, Judge, Missing, centre, select, weigh
+from paraspike.needs import Needs, facts, near_chance, unmet
 from paraspike.netcdf import open_paper
 
 COLUMNS = ["claim_id", "paper", "figure", "statement", "published", "measured", "unit", "kind"]
@@ -29,23 +30,6 @@ VERDICTS = (
     "not tested here",
 )
 SYNTHETIC = ("cochlea", "digits", "blobs")
-
-
-class Needs(BaseModel):
-    """What judging a claim takes; a need that is not met makes it `not tested here`.
-
-    Attributes:
-        dataset: the data the published number was measured on.  scale: `paper`.
-        backend: e.g. cuda.  device: text in the device's name, for absolute times.
-        seeds: the fewest seeds.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-    dataset: str | None = None
-    scale: Literal["paper"] | None = None
-    backend: str | None = None
-    device: str | None = None
-    seeds: int = 0
 
 
 class Claim(BaseModel):
@@ -112,27 +96,21 @@ def judge_all(trees: Sequence[str | Path], claims_file: str | Path | None = None
 
 def judge(claim: Claim, tree: xr.DataTree) -> dict:
     """One row of claims.csv for one claim and its paper's results."""
-    attrs, unmet = _facts(claim, tree), []
+    expressions = claim.left | claim.right
+    known, lacking, chance = facts(tree, expressions.values()), [], []
     try:
         sides = [
             {name: select(tree, expression) for name, expression in side.items()}
             for side in (claim.left, claim.right)
         ]
-        unmet = _unmet(claim, attrs, sides[0])
+        lacking = unmet(claim.needs, tree, expressions.values(), known, sides[0])
+        chance = near_chance(tree, expressions, sides[0] | sides[1])
         finding = _finding(claim, tree, sides)
     except Missing as missing:
         finding = Finding(None, np.nan, str(missing))
-    verdict, reason = _verdict(claim, finding, unmet, attrs)
-    unverified = attrs.get("data_verified", 1) == 0
-    notes = [
-        claim.quantity,
-        "data unverified: its checksum is not the published one" if unverified else "",
-        reason,
-        finding.text,
-        claim.note,
-        "other processes used the machine while this was timed" if attrs.get("disturbed") else "",
-    ]
-    data = attrs.get("dataset", "none")
+    verdict, reason = _verdict(claim, finding, lacking, known, chance)
+    notes = [claim.quantity, reason, finding.text, claim.note]
+    data = known.get("dataset", "none")
     return {
         "claim_id": claim.id,
         "paper": claim.paper,
@@ -143,76 +121,57 @@ def judge(claim: Claim, tree: xr.DataTree) -> dict:
         "unit": claim.unit,
         "kind": claim.kind,
         "verdict": verdict,
-        "scale": attrs.get("scale", "none"),
-        "backend": attrs.get("backend", "none"),
-        "data": f"{data} (unverified)" if unverified else data,
+        "scale": known.get("scale", "none"),
+        "backend": known.get("backend", "none"),
+        "data": f"{data} (unverified)" if known["unverified"] else data,
         "note": "; ".join(filter(None, notes)),
     }
 
 
 def _finding(claim: Claim, tree: xr.DataTree, sides: Sequence[Mapping]) -> Finding:
     if claim.judge.method == "none":
-        return Finding(None, np.nan)
+        left = [centre(array) for array in sides[0].values()]
+        return Finding(None, float(np.mean(left)) if left else np.nan)
     if claim.judge.method == "function":
         module = importlib.import_module(f"paraspike.papers.{claim.paper}_claims")
         return getattr(module, claim.judge.name)(tree, claim, *sides)
     return weigh(claim.judge, *sides, claim.published)
 
 
-def _facts(claim: Claim, tree: xr.DataTree) -> dict:
-    """Attributes of the experiments a claim draws on; values that differ are joined."""
-    expressions = (*claim.left.values(), *claim.right.values())
-    names = {expression.split("/")[0] for expression in expressions}
-    groups = [tree[name].to_dataset() for name in sorted(names) if name in tree.children]
-    facts = {key: tree.attrs[key] for key in ("scale", "backend") if key in tree.attrs}
-    for key in ("scale", "backend", "dataset", "device"):
-        seen = dict.fromkeys(str(g.attrs[key]) for g in groups if key in g.attrs)
-        if seen:
-            facts[key] = ", ".join(seen)
-    facts["data_verified"] = min((g.attrs.get("data_verified", 1) for g in groups), default=1)
-    facts["disturbed"] = any(float(g["disturbed"].max()) > 0 for g in groups if "disturbed" in g)
-    return facts
-
-
-def _unmet(claim: Claim, attrs: Mapping, left: Mapping) -> list[str]:
-    needs, unmet = claim.needs, []
-    for key in ("dataset", "scale", "backend", "device"):
-        wanted, have = getattr(needs, key), attrs.get(key, "unknown")
-        fits = have == wanted if key != "device" else str(wanted).lower() in have.lower()
-        if wanted and not fits:
-            unmet.append(f"{key} {wanted} (here {have})")
-    seeds = min((a.sizes.get("seed", 1) for a in left.values()), default=needs.seeds)
-    if seeds < needs.seeds:
-        unmet.append(f"{needs.seeds} seeds (here {seeds})")
-    return unmet
-
-
 def _verdict(
-    claim: Claim, finding: Finding, unmet: Sequence[str], attrs: Mapping
+    claim: Claim, finding: Finding, lacking: Sequence[str], known: Mapping, chance: Sequence[str]
 ) -> tuple[str, str]:
     """The verdict, and the part of the note that explains it."""
-    data = attrs.get("dataset")
+    data = known.get("dataset")
     synthetic = bool(claim.needs.dataset) and data in SYNTHETIC
-    reason = f"needs {', '.join(unmet)}" if unmet else ""
-    if attrs.get("scale") == "smoke":
+    reasons = [f"needs {', '.join(lacking)}"] if lacking else []
+    if known["disturbed"]:
+        reasons.append("other processes used the machine while this was timed")
+    if chance:
+        reasons.append(f"near chance: {', '.join(chance)}")
+
+    def held_back(*more: str) -> tuple[str, str]:
+        return "not tested here", "; ".join([*reasons, *more])
+
+    if known.get("scale") == "smoke":
         return "not tested here", "smoke scale only tests the pipeline"
-    if finding.holds is None:
-        return "not tested here", reason
-    if not unmet:
+    if finding.holds is None or known["disturbed"] or chance:
+        return held_back()
+    if not lacking:
         kept = "reproduced" if finding.holds else "not reproduced"
         return "beyond" if finding.beyond else kept, ""
     if synthetic and claim.about == "augmentation":
-        why = f"{data} was tuned so that augmentation gains, so it cannot test this"
-        return "not tested here", f"{reason}; {why}"
+        why = f"{data} was tuned so that augmentation gains for the LIF network"
+        return held_back(f"{why}, so no claim about augmentation is judged on it")
     if finding.towards is None:
-        return "not tested here", reason
+        return held_back()
     on = f"on {data} data" if synthetic else "here"
     if not finding.towards:
-        return "not tested here", f"{reason}; the direction does not show {on}"
+        return held_back(f"no clear direction {on}")
     # Synthetic data stand in for the data set and its size, never for a device.
-    stand_in = synthetic and not any(u.startswith(("backend", "device")) for u in unmet)
+    stand_in = synthetic and not any(u.startswith(("backend", "device")) for u in lacking)
     verdict = "direction holds (synthetic)" if stand_in else "not tested here"
-    return verdict, f"{reason}; the direction shows {on}"
+    return verdict, "; ".join([*reasons, f"the direction shows {on}"])
 
 
 def write_csv(table: pd.DataFrame, file: str | Path) -> None:

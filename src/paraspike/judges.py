@@ -30,8 +30,7 @@ class Finding:
         measured: the number set beside the published one, in the claim's unit.
         text: how it came about, for the note.
         beyond: better than published by more than the tolerance.
-        towards: whether what was measured points the claim's way, noise aside; None where the
-            claim is a number, which synthetic data cannot speak to.
+        towards: whether what was measured clearly points the claim's way; None where it is a number.
     """
 
     holds: bool | None
@@ -52,6 +51,7 @@ class Judge(BaseModel):
             `along`, between `low` and `high`), function (`name` in papers/<paper>_claims.py), none
             (a sentence that nothing here can judge).
         tolerance: in the claim's unit.  factor: a ratio may be off by this factor either way.
+        at_least: the factor that `greater` asks for, for words like considerably.
         better: which side of the published number counts as beyond.
     """
 
@@ -70,6 +70,7 @@ class Judge(BaseModel):
     ]
     tolerance: float = 0.0
     factor: float | None = None
+    at_least: float = 1.0
     better: Literal["higher", "lower"] | None = None
     along: str | None = None
     low: float = -np.inf
@@ -126,11 +127,7 @@ def _pick(array: xr.DataArray, dim: str, value: str) -> xr.DataArray:
 
 
 def replicates(array: xr.DataArray) -> np.ndarray:
-    """Values over seeds or repetitions [n], everything else averaged; NaN left out.
-
-    Raises:
-        Missing: nothing but NaN.
-    """
+    """Values over seeds or repetitions [n], the rest averaged, NaN left out (Missing if all)."""
     keep = next((dim for dim in REPLICATES if dim in array.dims), None)
     array = array.mean([dim for dim in array.dims if dim != keep])
     values = np.atleast_1d(array.values).astype(float)
@@ -157,17 +154,30 @@ def welch(left: Sequence[float], right: Sequence[float]) -> float:
     )
 
 
-def compare(left: xr.DataArray, right: xr.DataArray, names: tuple[str, str]) -> Finding:
-    """Whether left is above right: holds at p < 0.05, points there above one standard error."""
+def compare(
+    left: xr.DataArray, right: xr.DataArray, names: tuple[str, str], at_least: float = 1.0
+) -> Finding:
+    """Whether left is above right (and by the factor `at_least`) at p < 0.05.
+
+    Two values a side also point there if all of left lie above all of right and the difference
+    above two standard errors; one value points nowhere.
+    """
     a, b = replicates(left), replicates(right)
     difference, p = float(a.mean() - b.mean()), welch(a, b)
-    tested = np.isfinite(p)
-    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)) if tested else 0.0
+    fewest = min(len(a), len(b))
     count = f"n = {len(a)}" if len(a) == len(b) else f"n = {len(a)} and {len(b)}"
-    test = f"Welch p = {p:.2g}, {count}" if tested else "one value each, no test"
+    test = f"Welch p = {p:.2g}, {count}" if fewest > 1 else "one value each, no test"
     text = f"{names[0]} {a.mean():.4g} against {names[1]} {b.mean():.4g} ({test})"
-    holds = difference > 0 and (p < 0.05 or not tested)
-    return Finding(bool(holds), difference, text, towards=bool(difference > error))
+    large = difference > 0 and a.mean() >= at_least * b.mean()
+    if at_least > 1:
+        text += f"; a factor {at_least:g} counts"
+    if fewest < 2:
+        return Finding(bool(large), difference, text)
+    towards = p < 0.05
+    if fewest == 2:
+        error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+        towards = a.min() > b.max() and difference > 2 * error
+    return Finding(bool(large and p < 0.05), difference, text, towards=bool(large and towards))
 
 
 def weigh(
@@ -178,7 +188,8 @@ def weigh(
 ) -> Finding:
     """Apply a declarative method to selections by name; one right serves several lefts."""
     if judge.method == "greater":
-        found = [compare(x, y, (n, m)) for (n, x), (m, y) in product(left.items(), right.items())]
+        pairs = product(left.items(), right.items())
+        found = [compare(x, y, (n, m), judge.at_least) for (n, x), (m, y) in pairs]
         return min(found, key=lambda finding: (finding.holds, finding.measured))
     if judge.method == "slope":
         return _slope(judge, next(iter(left.values())))
@@ -186,11 +197,11 @@ def weigh(
     if judge.method == "value":
         return _against(judge, published, float(np.mean(a)), "")
     if judge.method == "between":
-        mean = float(np.mean(a))
-        holds = judge.low <= mean <= judge.high
-        return Finding(
-            holds, mean, f"holds between {judge.low:g} and {judge.high:g}", towards=holds
-        )
+        outside = [x for x in a if not judge.low <= x <= judge.high]
+        limits = [(judge.low, "from {:g}"), (judge.high, "up to {:g}")]
+        text = "holds " + " ".join(w.format(x) for x, w in limits if np.isfinite(x))
+        measured = outside[0] if outside else float(np.mean(a))
+        return Finding(not outside, measured, text, towards=not outside)
     b = [centre(array) for array in right.values()]
     b, names = (b * len(a), [*right] * len(a)) if len(b) == 1 else (b, [*right])
     rows = zip(left, a, names, b, strict=True)

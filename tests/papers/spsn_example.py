@@ -10,6 +10,11 @@ from paraspike.netcdf import canonical_json, check, describe, write
 
 MODELS = ["LIF", "SPSN-SB", "SPSN-GS", "ReLU"]
 ACCURACY = {"LIF": (68, 79), "SPSN-SB": (73, 83), "SPSN-GS": (72, 82), "ReLU": (60, 61)}
+QUICK = {"dt": 0.01, "epochs": 8, "train_samples": 1000, "test_samples": 500}
+QUICK |= {"learning_rate": 0.005, "rate_weight": 0.0001}
+QUICK |= {"hidden": [128, 128, 128], "tau_mem": 0.02, "tau_syn": 0.02}
+PAPER = QUICK | {"dt": 0.001, "epochs": 200, "train_samples": 0, "test_samples": 0}
+PAPER |= {"learning_rate": 0.001, "rate_weight": 1.0}
 SPIKES = {"LIF": (2.1, 2.4), "SPSN-SB": (17.4, 15.6), "SPSN-GS": (18.0, 17.8)}
 
 
@@ -27,10 +32,10 @@ def experiments(
     t = np.arange(400)
     current = 0.6 + 0.5 * np.sin(t / 40) + 0.1 * rng.random(400)
     free = np.convolve(current, np.exp(-t / 20) / 20)[:400] * 1.4
-    lif, spikes, u = np.zeros(400), np.zeros((3, 400)), 0.0
+    lif, before, spikes, u = np.zeros(400), np.zeros(400), np.zeros((3, 400)), 0.0
     for i in range(400):
         u = 0.95 * u + 0.09 * current[i]
-        spikes[0, i] = u > 1
+        before[i], spikes[0, i] = u, u > 1
         u = 0.0 if u > 1 else u
         lif[i] = u
     for k, gain in ((1, 1), (2, 2)):
@@ -42,6 +47,10 @@ def experiments(
             {
                 "input_current": ("step", current),
                 "potential": (("neuron", "step"), np.stack([lif, 4 * free - 4, 4 * free - 4])),
+                "potential_before_reset": (
+                    ("neuron", "step"),
+                    np.stack([before, 4 * free - 4, 4 * free - 4]),
+                ),
                 "spike": (("neuron", "step"), spikes.astype(np.uint8)),
                 "padding_error": (
                     ("steps_total", "padding"),
@@ -57,6 +66,7 @@ def experiments(
         ),
         input_current=("input current", "1"),
         potential=("membrane potential", "1"),
+        potential_before_reset=("membrane potential before the reset", "1"),
         spike=("spike", "1"),
         padding_error=("relative rms error of the potential", "1"),
         steps_total=("sequence length", "steps"),
@@ -244,6 +254,9 @@ def tree(
     for name, data in experiments(**axes).items():
         if name in leave:
             continue
+        if scale == "paper" and "spikes_per_ms" in data:
+            finer = data.spikes_per_ms * (QUICK["dt"] / PAPER["dt"])
+            data["spikes_per_ms"] = finer.assign_attrs(data.spikes_per_ms.attrs)
         plain = name in ("neurons", "duration")
         attrs = {
             "paper": "spsn",
@@ -254,9 +267,20 @@ def tree(
             "data_verified": 1 if plain else verified,
             "seeds": canonical_json(data.seed.values.tolist() if "seed" in data.coords else []),
             "parameters": canonical_json(
-                {"dt": 0.01, "epochs": 8, "batch_size": 64, "tau_mem": 0.02, "tau_syn": 0.02}
-                | {"hidden": [128, 128, 128], "shift": 0.1, "zoom": 0.3, "learning_rate": 0.001}
-                | {"thresholds": data.threshold.values.tolist() if "threshold" in data else []}
+                {"batch_size": 64, "shift": 0.1, "zoom": 0.3}
+                | (PAPER if scale == "paper" else QUICK)
+                | (
+                    {"hidden": [128], "tau_mem": 0.001, "tau_syn": 0.001}
+                    if name == "readout"
+                    else {}
+                )
+                | ({"thresholds": data.threshold.values.tolist()} if "threshold" in data else {})
+            ),
+            "data": canonical_json(
+                [
+                    {"name": dataset, "samples": n, "split": part, "verified": bool(verified)}
+                    for part, n in (("test", 1840), ("train", 8580))
+                ]
             ),
         }
         if name in ("epoch_time", "duration"):

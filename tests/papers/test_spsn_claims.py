@@ -32,6 +32,10 @@ def judged_all(tree):
     return pd.DataFrame(rows, columns=claims.COLUMNS).set_index("claim_id")
 
 
+def note(tree, name):
+    return claims.judge(CLAIMS[f"spsn-{name}"], tree)["note"]
+
+
 def verdicts(tree, *names):
     return [claims.judge(CLAIMS[f"spsn-{name}"], tree)["verdict"] for name in names]
 
@@ -40,7 +44,8 @@ def test_every_claim_is_judged_when_its_needs_are_met(full):
     table = judged_all(full)
     untested = set(table.index[table.verdict == "not tested here"])
     devices = {"spsn-epoch-lif", "spsn-epoch-sb", "spsn-epoch-gs"}
-    assert untested == devices | {"spsn-one-data-set"}
+    sentences = {"one-data-set", "not-recurrent", "relu-recurrent", "sb-simpler", "gs-gradient"}
+    assert untested == devices | {f"spsn-{name}" for name in sentences}
     assert table.verdict.isin(claims.VERDICTS).all() and table.note.str.len().gt(0).all()
     assert len(table) == len(CLAIMS) >= 50 and table.index.is_unique
 
@@ -132,7 +137,49 @@ def test_coarse_steps_count_spikes_per_step(full):
     tree = curve(full, [1, 2.4, 6, 12], [60, 88, 89, 89.5])
     tree["regularisation"].attrs["parameters"] = '{"dt": 0.01}'
     judged = claims.judge(CLAIMS["spsn-drop-below-25-gs"], tree)
-    assert judged["verdict"] == "reproduced" and "as many per step as 25 at 1 ms" in judged["note"]
+    assert (
+        judged["measured"] == pytest.approx(89.25 - 74) and "dt 0.001 (here 0.01)" in judged["note"]
+    )
+    assert "as many per step as 25 at 1 ms" in judged["note"]
+
+
+def test_low_rates_are_compared_at_equal_rates(full):
+    tree = curve(full, [10, 20, 60, 120], [60, 80, 89, 89.5])
+    data = tree["regularisation"].to_dataset()
+    rates = data.spikes_per_ms.astype(float)
+    rates.loc[{"model": "SPSN-SB"}] = np.c_[[14.142136, 30, 60, 120]]
+    other = changed(tree, "regularisation", spikes_per_ms=rates)
+    judged = claims.judge(CLAIMS["spsn-gs-tolerates-low-rates"], other)
+    assert "SPSN-GS at 14.1 spikes/ms 70 against SPSN-SB at 14.1 spikes/ms 60" in judged["note"]
+    assert judged["verdict"] == "reproduced" and judged["measured"] == pytest.approx(10, abs=0.01)
+    assert verdicts(tree, "gs-tolerates-low-rates") == ["not reproduced"]
+    rates.loc[{"model": "SPSN-SB"}] = np.c_[[2, 30, 60, 120]]
+    apart = changed(tree, "regularisation", spikes_per_ms=rates)
+    assert verdicts(apart, "gs-tolerates-low-rates") == ["not tested here"]
+    assert "SPSN-GS 10 to 120, SPSN-SB 2 to 120" in note(apart, "gs-tolerates-low-rates")
+
+
+def test_networks_at_chance_test_nothing(full):
+    low = curve(full, [10, 24, 60, 120], [6, 7, 8, 8])
+    names = ("constant-above-50-gs", "sb-gs-comparable", "regularised-gain-gs")
+    assert verdicts(low, *names) == ["not tested here"] * 3
+    assert "near chance: SPSN-GS 8 % (5 % is chance)" in note(low, names[0])
+    part = curve(full, [10, 24, 60, 120], [90, 80, 8, 8])
+    assert verdicts(part, names[0]) == ["not tested here"]
+
+
+def test_quick_regularisation_names_its_weight():
+    text = note(spsn_example.tree(), "regularised-gain-gs")
+    assert "rate_weight 1 (here 0.0001)" in text and "epochs 200 (here 8)" in text
+
+
+def test_published_parameters_are_those_of_table_1():
+    table = pd.read_csv(paths.published("spsn", "table1.csv")).set_index("ours").published
+    listed = pd.read_csv(paths.published("spsn", "parameters.csv"))
+    listed = listed[listed.experiments.str.contains("augmentation|regularisation")]
+    for row in listed.itertuples():
+        if row.parameter in table.index.difference(["hidden"]):
+            assert float(row.published) == float(table[row.parameter])
 
 
 def test_best_threshold(full):
@@ -147,9 +194,19 @@ def test_figure_1c_rules_can_be_broken(full):
     tree = full
     names = ("lif-at-threshold", "spsn-density", "spsn-low-potential")
     assert verdicts(tree, *names) == ["reproduced"] * 3
-    potential, spike = (tree["neurons"][v].copy() for v in ("potential", "spike"))
-    potential.loc[{"neuron": "LIF", "step": 5}] = 1.5
-    assert verdicts(changed(tree, "neurons", potential=potential), names[0]) == ["not reproduced"]
+    before, spike = (tree["neurons"][v].copy() for v in ("potential_before_reset", "spike"))
+    silent = before.copy()
+    silent.loc[{"neuron": "LIF", "step": 5}] = 1.5
+    broken = changed(tree, "neurons", potential_before_reset=silent)
+    assert verdicts(broken, names[0]) == ["not reproduced"]
+    early = spike.copy()
+    early.loc[{"neuron": "LIF", "step": 5}] = 1
+    assert float(before.sel(neuron="LIF", step=5)) < 1 and not spike.sel(neuron="LIF", step=5)
+    assert verdicts(changed(tree, "neurons", spike=early), names[0]) == ["not reproduced"]
+    old = tree.copy()
+    old["neurons"] = xr.DataTree(tree["neurons"].to_dataset().drop_vars("potential_before_reset"))
+    assert verdicts(old, names[0]) == ["not tested here"]
+    assert "holds no potential_before_reset" in note(old, names[0])
     spike.loc[{"neuron": "SPSN-SB"}] = np.random.default_rng(0).random(400) < 0.5
     assert verdicts(changed(tree, "neurons", spike=spike), names[1]) == ["not reproduced"]
     high = tree["neurons"]["potential"].copy() + 10
@@ -177,3 +234,9 @@ def test_robustness_claims_can_fail(full):
     noisy[:, 0, int(label[0])] = 1.0 + np.cos(np.arange(10))
     bad = changed(bad, "robustness", readout_mean=noisy)
     assert verdicts(bad, *names) == ["not reproduced"] * 3
+    assert verdicts(bad, "reliable") == ["not reproduced"]
+    unknown = readout.roll({"class": 1}, roll_coords=False)
+    unknown[:, 0] = readout[:, 0]
+    confused = changed(good, "robustness", readout_mean=unknown)
+    assert verdicts(confused, names[1]) == ["not tested here"]
+    assert "1 of 4 shown samples are known" in note(confused, names[1])

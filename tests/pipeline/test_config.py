@@ -127,6 +127,50 @@ def test_needed_weights_are_the_other_runs_output():
             assert job.parameters[parameter] in job.needs
 
 
+def robustness(**overrides):
+    made = plan.build(config.load({"backend": "cpu", "overrides": {"spsn": overrides}}))
+    return next(job for job in made.jobs if job.experiment == "robustness").parameters
+
+
+def test_an_experiment_that_reads_weights_has_the_constants_of_those_that_made_them():
+    changed = {"hidden": [64, 32], "tau_mem": 0.01, "dt": 0.005, "seeds": [4, 5]}
+    found = robustness(augmentation=changed)
+    assert {key: found[key] for key in changed if key != "seeds"} == {
+        key: value for key, value in changed.items() if key != "seeds"
+    }
+    assert found["seed"] == 4
+    assert found["models"] == ["LIF", "SPSN-SB", "SPSN-GS"], "ReLU is trained, but fires no spikes"
+    assert robustness(augmentation={"models": ["SPSN-GS"]})["models"] == ["SPSN-GS"]
+    own = robustness(augmentation=changed, robustness={"seed": 5, "test_samples": 7})
+    assert (own["seed"], own["test_samples"]) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"robustness": {"seed": 3}}, ["seed 3", "augmentation trains [0, 1] only"]),
+        (
+            {"augmentation": {"models": ["ReLU"]}},
+            ["SPSN-GS", "augmentation trains ['ReLU'] only", "the same models"],
+        ),
+        (
+            {"augmentation": {"models": ["LIF"]}, "robustness": {"models": ["LIF", "SPSN-SB"]}},
+            ["SPSN-SB", "augmentation trains ['LIF'] only"],
+        ),
+    ],
+    ids=str,
+)
+def test_weights_that_nobody_trains_are_refused(overrides, expected):
+    message = refused({"backend": "cpu", "overrides": {"spsn": overrides}})
+    assert all(text in message for text in expected), message
+
+
+def test_other_threads_rerun_timed_runs_only():
+    one, two = (plan.build(config.load({"backend": "cpu", "threads": n})).jobs for n in (1, 2))
+    changed = {a.experiment for a, b in zip(one, two, strict=True) if a.identity != b.identity}
+    assert changed == {"epoch_time", "duration"}
+
+
 def test_schema_and_readme_are_up_to_date():
     for file, text in keys.generated().items():
         assert file.read_text() == text, "run: python -m paraspike.pipeline.config --write"

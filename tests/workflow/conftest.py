@@ -27,14 +27,14 @@ def built(tmp_path_factory) -> Built:
     """A toy after a paper-scale run and a bare `snakemake`, and beside it one that failed."""
     folder = make(tmp_path_factory.mktemp("toy"))
     failing = make(tmp_path_factory.mktemp("failing"))
+    paper = snakemake(folder, PAPER_TARGET, "--config", "scale=paper")
+    assert paper.returncode == 0, paper.out
+    before = (folder / PAPER_TARGET).read_bytes()
     with ThreadPoolExecutor(1) as pool:
         failed = pool.submit(snakemake, failing, *FAIL)
-        paper = snakemake(folder, PAPER_TARGET, "--config", "scale=paper")
-    assert paper.returncode == 0, paper.out
-    assert failed.result().returncode == 1
-    before = (folder / PAPER_TARGET).read_bytes()
-    bare = snakemake(folder)
+        bare = snakemake(folder)
     assert bare.returncode == 0, bare.out
+    assert failed.result().returncode == 1
     return Built(folder, bare.out, before, failing, failed.result().out)
 
 

@@ -74,6 +74,16 @@ def test_editing_markdown_reruns_nothing(built):
         assert "Nothing to be done" in snakemake(built.folder, *DRY).out
 
 
+def test_editing_published_numbers_draws_and_judges_again(built):
+    published = built.folder / "data/published"
+    with (
+        edited(published / "toy/table.csv", "1", "2"),
+        edited(published / "claims.yaml", "]", "] "),
+    ):
+        found = jobs(snakemake(built.folder, *DRY).out)
+    assert found == {"toy_figures", "toy_pages", "toy_judged", "claims_table"}
+
+
 def test_a_paper_over_its_budget_is_named(project):
     made = plan.build(config.load({"backend": "cpu"}))
     assert 1 < estimate.spent(made, "toy") < 100

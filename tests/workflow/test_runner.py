@@ -7,10 +7,13 @@ import sys
 import time
 
 import nbformat
+import numpy as np
 import psutil
 import pytest
 from toy import environment, notebook
 
+from paraspike.datasets import shd
+from paraspike.datasets.events import Recordings
 from paraspike.errors import ReaderError
 from paraspike.pipeline.lease import gpu
 from paraspike.pipeline.runner import NotebookFailed, run_notebook
@@ -34,6 +37,41 @@ def test_dead_kernel_is_told_and_the_notebook_kept(project):
     assert len(str(caught.value).splitlines()) <= 5
     book = nbformat.read(project / "results/dying.ipynb", as_version=4)
     assert any("so far" in str(cell.get("outputs")) for cell in book.cells)
+
+
+def test_what_the_reader_can_cure_is_told_in_five_lines(project, tmp_path, monkeypatch):
+    recordings = Recordings(
+        ticks=np.linspace(0.0, 0.5, 40),
+        units=np.arange(40),
+        offsets=np.array([0, 20, 40]),
+        labels=np.array([3, 7]),
+        speakers=None,
+        ticks_per_second=1,
+        n_units=700,
+        n_classes=20,
+    )
+    file = tmp_path / "shd" / "shd_train.h5"
+    file.parent.mkdir()
+    shd.write(file, recordings)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setenv("PARASPIKE_DATA", str(tmp_path))
+    notebook(
+        project / "notebooks/toy/loading.ipynb",
+        ("allow = False", ["parameters"]),
+        ("from paraspike.datasets import load\n\nload('shd', 'train', allow_unverified=allow)", []),
+    )
+    executed = "results/loading.ipynb"
+    for allow, names in (
+        (True, ["shd_train.h5 cannot be read", "damaged or of another kind"]),
+        (False, ["is not the published file of shd", "allow_unverified_data: true"]),
+    ):
+        with pytest.raises(NotebookFailed) as caught:
+            run_notebook("notebooks/toy/loading.ipynb", executed, {"allow": allow}, "results/l.log")
+        lines = str(caught.value).splitlines()
+        assert len(lines) <= 5 and lines[-1].startswith(f"  open: {executed}")
+        assert all(name in str(caught.value) for name in [*names, str(file)]), lines
+        assert (project / "results/l.log").read_text().splitlines() == lines
 
 
 def test_last_cell_runs_the_notebook_again(project):

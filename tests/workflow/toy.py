@@ -118,6 +118,8 @@ def make(folder: Path) -> Path:
         "config/quick.yaml": "toy: {first: {epochs: 2}}\n",
         "config/paper.yaml": "split: {toy: {first: [models]}}\ntoy: {first: {epochs: 200}}\n",
         "data/published/claims.yaml": "[]\n",
+        "data/published/papers.yaml": "toy: {reference: a toy}\n",
+        "data/published/toy/table.csv": "x\n1\n",
         "src/paraspike/training.py": TRAINING,
         "src/paraspike/plots.py": PLOTS,
     }
@@ -154,7 +156,7 @@ def environment(folder: Path) -> dict:
     """The environment in which the copy, not the installed package, is imported."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PARASPIKE_", "SLURM_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return kept | {"PYTHONPATH": str(folder / "src"), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | {"PYTHONPATH": str(folder / "src"), "PATH": path}
 
 
 def snakemake(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:

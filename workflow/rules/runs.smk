@@ -4,7 +4,7 @@ A run's inputs are its code cells and the modules they import: they enter as one
 so an edit reruns exactly what it touches, and the notebook itself as `ancient`, so its markdown does not.
 """
 
-for job in PLAN.jobs:
+for rank, job in enumerate(PLAN.jobs):
 
     rule:
         """Execute an experiment's notebook; keep what it measured and the executed notebook."""
@@ -23,6 +23,7 @@ for job in PLAN.jobs:
             job.place("benchmarks", ".tsv")
         conda:
             f"../../{PLAN.environment}"
+        priority: len(PLAN.jobs) - rank
         threads: (workflow.cores if job.timed else None) or PLAN.config.threads
         resources:
             gpu=int(job.backend == "cuda"),

@@ -31,7 +31,7 @@ SCALE_HEAD = """
 
 Beside {keys}, which set that scale's defaults, every key is a paper:
 `<paper>: {{<experiment>: {{<parameter>: value}}}}`. A parameter that is not named keeps its
-notebook's default.
+notebook's default; where the experiment reads another's weights, it takes that experiment's value.
 """
 PAPER_HEAD = """
 ### {paper}: {experiment}

@@ -11,6 +11,7 @@ from paraspike.parameters import Parameter, check_values, did_you_mean, from_tex
 from paraspike.pipeline.config import SCALE_KEYS, Config
 from paraspike.pipeline.description import Experiment, Paper, read_papers
 from paraspike.pipeline.jobs import Job, Plan, place
+from paraspike.provenance import reference
 
 EMBEDDED = ("cochlea", "digits", "blobs")
 REQUIRED = ("output", "backend", "scale")
@@ -44,6 +45,8 @@ def build(config: Config) -> Plan:
         )
         _known(config.split.get(name, {}), paper.experiments, "experiment", f"split of {name}")
     papers = {name: known[name] for name in asked}
+    for name in papers:
+        reference(name)
     jobs = [
         job
         for name, paper in papers.items()

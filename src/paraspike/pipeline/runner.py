@@ -1,7 +1,8 @@
 """The only way a notebook is executed: papermill, with its rough edges taken off.
 
 Unknown parameters are refused, the kernel talks over sockets in a private folder, the executed
-notebook is kept whatever happens, and a failure is told in ten lines.
+notebook is kept whatever happens, and a failure is told in ten lines, what the reader can cure in
+five.
 """
 
 import json
@@ -35,7 +36,7 @@ run_notebook({notebook!r}, {executed!r}, parameters)
 
 
 class NotebookFailed(Exception):
-    """A notebook stopped; the message is the ten lines for the reader."""
+    """A notebook stopped; the message is what the reader is told."""
 
 
 def run_notebook(
@@ -191,7 +192,12 @@ def _add_rerun_cell(source: Path, copy: Path, parameters: Mapping) -> None:
 
 
 def _told(error, source: Path, copy: Path, log: str | Path | None) -> str:
-    """Ten lines: notebook, cell, source line, exception, deepest own line, files to open."""
+    """Ten lines: notebook, cell, source line, exception, deepest own line, files to open.
+
+    A ReaderError says all that is needed: it is told in at most four lines, and the file to open.
+    """
+    if error.ename == ReaderError.__name__:
+        return "\n".join([*str(error.evalue).splitlines()[:4], *_files_to_open(copy)])
     trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
     arrows = re.findall(r"Cell In\[\d+\], line (\d+)", trace)
     line = int(arrows[-1]) if arrows else 1
@@ -225,7 +231,7 @@ def _died(source: Path, copy: Path, log: str | Path | None) -> str:
     )
 
 
-def _files_to_open(copy: Path, log: str | Path | None) -> list[str]:
+def _files_to_open(copy: Path, log: str | Path | None = None) -> list[str]:
     shown = [f"  open: {paths.relative(copy)} (`make lab`); its last cell runs it again"]
     return shown + ([f"  log: {paths.relative(paths.resolve(log))}"] if log else [])
 

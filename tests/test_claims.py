@@ -80,7 +80,7 @@ NEAR = {"a": [70.0, 75, 80, 70, 75], "b": [70.0, 74, 80, 70, 75]}
             row(GREATER),
             tree(data_verified=0, data=OTHER_SPLIT),
             "not tested here",
-            "needs the published data files (these are others: train 9 and test 3 samples); the direction shows",
+            "the published data files (these are others: train 9 and test 3 samples); the direction",
         ),
         (row(GREATER), tree(scale="quick"), "not tested here", "needs scale paper (here quick)"),
         (row(GREATER), tree(HIGH[:2], LOW[:2]), "not tested here", "3 seeds (here 2)"),
@@ -119,7 +119,12 @@ NEAR = {"a": [70.0, 75, 80, 70, 75], "b": [70.0, 74, 80, 70, 75]}
         ),
         (row(GREATER), tree([80], [70], **COCHLEA), "not tested here", "one value each"),
         (row(GREATER), tree(HIGH, np.divide(LOW, 10)), "not tested here", "near chance: B 7.08 %"),
-        (row({"method": "none"}, right={}), tree(), "not tested here", "q"),
+        (
+            row({"method": "similar", "tolerance": 20}),
+            tree([80], [70], **COCHLEA),
+            "not tested here",
+            "no clear direction",
+        ),
         (row(FLAT, needs={}, **TIME), tree(), "not reproduced", "exponent of length"),
         (
             row(FLAT | {"low": 1, "high": 2}, needs={"backend": "cuda"}, **TIME),
@@ -143,6 +148,11 @@ def test_verdict_and_note(claim, results, verdict, said):
     judged = claims.judge(claim, results)
     assert judged["verdict"] == verdict and said in judged["note"]
     assert list(judged) == claims.COLUMNS
+
+
+def test_a_sentence_that_cannot_be_judged_still_shows_what_was_measured():
+    judged = claims.judge(row({"method": "none"}, right={}), tree())
+    assert judged["verdict"] == "not tested here" and judged["measured"] == 80.8
 
 
 def test_an_unmet_need_still_shows_what_was_measured():

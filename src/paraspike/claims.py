@@ -166,7 +166,8 @@ def _verdict(
     if finding.towards is None:
         return held_back()
     on = f"on {data} data" if synthetic else "here"
-    if not finding.towards:
+    one_seed = f"{claim.needs.seeds} seeds (here 1)" in lacking
+    if not finding.towards or one_seed:
         return held_back(f"no clear direction {on}")
     # Synthetic data stand in for the data set and its size, never for a device.
     stand_in = synthetic and not any(u.startswith(("backend", "device")) for u in lacking)

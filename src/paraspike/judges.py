@@ -49,7 +49,7 @@ class Judge(BaseModel):
             their ratio), value (left against published), between (left between `low` and `high`),
             difference, ratio (left and right against published), slope (exponent of left over
             `along`, between `low` and `high`), function (`name` in papers/<paper>_claims.py), none
-            (a sentence that nothing here can judge).
+            (a sentence nothing here can judge; left is indicative).
         tolerance: in the claim's unit.  factor: a ratio may be off by this factor either way.
         at_least: the factor that `greater` asks for, for words like considerably.
         better: which side of the published number counts as beyond.

@@ -99,15 +99,36 @@ def context(data: xr.Dataset) -> str:
     return " · ".join(words)
 
 
-def title(fig: Figure, text: str, data: xr.Dataset, **panels: xr.Dataset) -> None:
+def title(fig: Figure, text: str, data: xr.Dataset, *notes: str, **panels: xr.Dataset) -> None:
     """Headline and, below the figure in grey, the context of the data.
 
     Args:
+        notes: more lines in grey; empty ones are left out.
         panels: letter -> Dataset of panels that draw another experiment than `data`.
     """
-    lines = [context(data), *(f"{letter}: {context(other)}" for letter, other in panels.items())]
+    lines = [context(data), *filter(None, notes)]
+    lines += [f"{letter}: {context(other)}" for letter, other in panels.items()]
     fig.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold")
     fig.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=PALE)
+
+
+def newest(paper: str) -> Path:
+    """The latest results/<run>/<paper>.nc.
+
+    Raises:
+        ReaderError: there is none yet.
+    """
+    files = paths.results().glob(f"*/{paper}.nc")
+    if found := max(files, key=lambda file: file.stat().st_mtime, default=None):
+        return found
+    raise ReaderError(
+        f"nothing measured yet for {paper}", f"results/*/{paper}.nc", f"run snakemake {paper} first"
+    )
+
+
+def letter(ax: Axes, name: str) -> None:
+    """A panel's letter, above the axes on the left."""
+    ax.text(-0.12, 1.03, name, transform=ax.transAxes, fontsize=13, fontweight="bold")
 
 
 def save(fig: Figure, stem: str | Path) -> tuple[Path, Path]:

@@ -9,10 +9,17 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import spsn_example  # noqa: E402
+import xarray as xr  # noqa: E402
 
 from paraspike import paths  # noqa: E402
 from paraspike.errors import ReaderError  # noqa: E402
-from paraspike.papers import spsn_extras, spsn_figures  # noqa: E402
+from paraspike.papers import (  # noqa: E402
+    spsn,
+    spsn_extras,
+    spsn_figures,
+    spsn_published,
+    spsn_times,
+)
 
 FIGURES = ["figure1c", "figure2", "figure3", "figure4", "figure5", "figure6"]
 EXTRAS = ["table1", "table2", "padding", "statistics", "recurrent", "generality"]
@@ -63,7 +70,7 @@ def test_figure3_shows_our_means_and_the_published_ones(tree):
 
 
 def test_figure5_shows_medians_and_three_baselines(tree):
-    left, right = spsn_figures.figure5(tree).axes
+    left, right, _ = spsn_figures.figure5(tree).axes
     seconds = tree["duration"]["seconds"].median("repeat")
     drawn = {line.get_label(): line.get_ydata() for line in left.lines}
     assert set(drawn) == set(seconds.arm.values)
@@ -72,6 +79,44 @@ def test_figure5_shows_medians_and_three_baselines(tree):
     assert {"LIF as published", "LIF unbind", "LIF fused", "published (V100)"} <= set(ratios)
     expected = seconds.sel(arm="LIF as published") / seconds.sel(arm="SPSN-SB (FFT)")
     np.testing.assert_allclose(ratios["LIF as published"], expected)
+
+
+def test_figure5_takes_the_ratio_apart_at_the_longest_length(tree):
+    seconds = tree["duration"]["seconds"].copy()
+    times = {"LIF as published": 40.0, "LIF unbind": 8.0, "LIF fused": 0.5, "SPSN-SB (FFT)": 0.25}
+    for arm, value in times.items():
+        seconds.loc[{"arm": arm, "length": 3000}] = value
+    flags = xr.zeros_like(seconds.isel(repeat=0, drop=True))
+    flags.loc[{"arm": "LIF unbind", "length": 3000}] = 1
+    results = spsn_example.changed(tree, "duration", seconds=seconds, disturbed=flags)
+    figure = spsn_figures.figure5(results)
+    (table,) = figure.axes[2].child_axes[0].tables
+    texts = [table[row, 0].get_text().get_text() for row in range(5)]
+    assert texts[0].startswith("3,000 steps, EPYC")
+    assert texts[1:] == ["5x (disturbed)", "16x (disturbed)", "2x", "160x"]
+    assert table[4, 1].get_text().get_text() == "4000x"
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert len(crosses) == 1 and list(crosses[0].get_xydata()[0]) == [3000, 8]
+
+
+def test_figure5_says_which_arm_is_absent(tree):
+    arms = ["LIF as published", "LIF unbind", "SPSN-SB (FFT)"]
+    data = tree["duration"].to_dataset().sel(arm=arms)
+    cells = spsn_times.factors(data, 4000).iloc[:, 0].tolist()
+    assert cells[1:3] == ["LIF fused: not measured"] * 2 and cells[3].endswith("x")
+
+
+def test_another_learning_rate_and_weight_are_said(tree):
+    words = "learning rate 0.005 (published 0.001) · weight of the regulariser 0.0001 (published 1)"
+    assert words in spsn_figures.figure4(tree).get_supxlabel()
+    assert f"with regularisation: {words}" in spsn_extras.table2(tree).get_supxlabel()
+    paper = spsn_example.tree(scale="paper", dataset="shd")
+    assert "published" not in spsn_figures.figure4(paper).get_supxlabel()
+
+
+def test_published_budgets_are_those_of_the_runs():
+    assert spsn_published.budgets() == spsn.RATE_BUDGET
+    assert spsn_published.regularised() == {"SPSN-SB": (120, 89.23), "SPSN-GS": (37, 89.73)}
 
 
 def test_figure4_shows_thresholds_in_order_of_rate(tree):

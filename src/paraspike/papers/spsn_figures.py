@@ -5,17 +5,13 @@ a matplotlib Figure for `plots.save`.
 """
 
 import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
 
 from paraspike import plots
-from paraspike.papers.spsn_published import accuracies, by_arm, published, quantity
+from paraspike.papers.spsn_published import accuracies, by_arm, departures, quantity, regularised
+from paraspike.papers.spsn_times import epoch_times, figure5
 
-_LIF_ARMS = {
-    "LIF as published": ("-", "o"),
-    "LIF unbind": ("--", "s"),
-    "LIF fused": (":", "^"),
-}
+__all__ = ["figure1c", "figure2", "figure3", "figure4", "figure5", "figure6"]
 
 
 def figure1c(results) -> Figure:
@@ -82,43 +78,12 @@ def figure3(results) -> Figure:
         shown = {key: value for key, value in known.items() if key in measured}
         plots.bars(ax, measured, shown, legend)
         ax.set_ylabel(label)
-        _letter(ax, letter)
+        plots.letter(ax, letter)
     axes[1, 1].set_yscale("log")
-    _epoch_times(axes[1, 0], times["seconds"])
-    _letter(axes[1, 0], "C")
+    epoch_times(axes[1, 0], times["seconds"])
+    plots.letter(axes[1, 0], "C")
     plots.title(fig, "Figure 3: accuracy, epoch time and spikes", data, C=times)
     return fig
-
-
-def _letter(ax, letter: str) -> None:
-    ax.text(-0.12, 1.03, letter, transform=ax.transAxes, fontsize=13, fontweight="bold")
-
-
-def _epoch_times(ax, seconds: xr.DataArray) -> None:
-    """Published algorithms as bars, this engine's as ticks, the V100 hollow, on a log axis."""
-    own = seconds
-    if "implementation" in seconds.dims:
-        names = [str(name) for name in seconds["implementation"].values]
-        own = seconds.sel(implementation="as published" if "as published" in names else names[0])
-    measured = by_arm(own, "repeat")
-    known = {k: v for k, v in quantity("epoch_time").items() if k in measured}
-    plots.bars(ax, measured, known, "published (V100, whole SHD)")
-    ax.set_yscale("log")
-    ax.set_ylabel("seconds per epoch, this machine\n(bars: algorithms as published)")
-    if "implementation" in seconds.dims and "this engine" in names:
-        groups = list(dict.fromkeys(g for g, _ in measured))
-        shades = list(dict.fromkeys(s for _, s in measured))
-        width = 0.8 / len(shades)
-        for (group, shade), (value, _) in by_arm(
-            seconds.sel(implementation="this engine"), "repeat"
-        ).items():
-            x = groups.index(group) + (shades.index(shade) - (len(shades) - 1) / 2) * width
-            (line,) = ax.plot([x - width / 2, x + width / 2], [value] * 2, color=plots.INK, lw=2)
-        line.set_label("measured: this engine's algorithms")
-        handles = [*ax.get_legend().legend_handles, line]
-        ax.legend(
-            handles=handles, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
-        )
 
 
 def figure4(results) -> Figure:
@@ -137,8 +102,9 @@ def figure4(results) -> Figure:
         ax.errorbar(
             x, y, dy, dx, color=plots.colour(model), marker="o", ms=5, capsize=2, label=model
         )
-        offset = (5, -11) if model == "SPSN-SB" else (-16, 5)
+        below = model == "SPSN-SB"
         for i, point in enumerate(points):
+            offset = ((5, -11) if i % 2 == 0 else (-18, 7)) if below else (-16, 5)
             label = f"{float(one['threshold'][i]):g}"
             ink = plots.colour(model)
             where = {"xytext": offset, "textcoords": "offset points"}
@@ -155,7 +121,7 @@ def figure4(results) -> Figure:
     ax.plot([], [], "s", color=plots.PALE, label="without regularisation")
     rates, cells = quantity("spike_frequency"), accuracies()
     known = [(rates[k][0], cells[k][0], k[0]) for k in rates if k in cells]
-    known += [(120, 89.23, "SPSN-SB"), (37, 89.73, "SPSN-GS")]
+    known += [(rate, accuracy, model) for model, (rate, accuracy) in regularised().items()]
     for x, y, model in known:
         plots.hollow(ax, x, y).set_markeredgecolor(plots.colour(model))
     plots.hollow(ax, [], [], label="published (1 ms steps)")
@@ -164,53 +130,8 @@ def figure4(results) -> Figure:
     ax.set_xlabel("spikes per ms in the network")
     ax.set_ylabel("test accuracy (percent)")
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    plots.title(fig, "Figure 4: accuracy against spikes", data)
+    plots.title(fig, "Figure 4: accuracy against spikes", data, departures("regularisation", data))
     return fig
-
-
-def figure5(results) -> Figure:
-    """Training time against length, and LIF over SPSN for each LIF baseline."""
-    data = plots.need(results, "duration", "seconds")
-    seconds = data["seconds"].sortby("length")
-    arms = [str(arm) for arm in seconds["arm"].values]
-    fig, (left, right) = plots.figure(1, 2, (11, 4.6))
-    medians = seconds.median("repeat")
-    for arm in arms:
-        line, marker = _style(arm)
-        times = seconds.sel(arm=arm)
-        x, ink = times["length"].values, plots.colour(arm.split(" ")[0])
-        left.plot(x, medians.sel(arm=arm), line, marker=marker, ms=5, color=ink, label=arm)
-        low, high = times.min("repeat"), times.max("repeat")
-        left.fill_between(x, low, high, color=ink, alpha=0.15, lw=0)
-    base = "SPSN-SB (FFT)" if "SPSN-SB (FFT)" in arms else arms[-1]
-    for arm in (arm for arm in arms if arm.startswith("LIF")):
-        line, marker = _style(arm)
-        ratio = medians.sel(arm=arm) / medians.sel(arm=base)
-        ink = plots.colour("LIF")
-        right.plot(ratio["length"], ratio, line, marker=marker, ms=5, color=ink, label=arm)
-        end = (float(ratio["length"][-1]), float(ratio[-1]))
-        right.annotate(f"{end[1]:.3g}x", end, (6, -3), textcoords="offset points", fontsize=8)
-    known = published("figure3").query("quantity == 'speedup_max'")["value"].iloc[0]
-    plots.hollow(right, [10_000], [known], label="published (V100)")
-    right.annotate(
-        f"{known:.0f}x", (10_000, known), (-34, -3), textcoords="offset points", fontsize=8
-    )
-    right.axhline(1, color=plots.PALE, lw=1, ls=":")
-    left.set_ylabel("seconds, forward and backward\n(median; shade: least to most)")
-    right.set_ylabel(f"training time over {base}\n(measured: this machine)")
-    for ax, letter in ((left, "A"), (right, "B")):
-        ax.set(xscale="log", yscale="log", xlabel="sequence length (steps)")
-        ax.legend(fontsize=8, loc="upper left")
-        _letter(ax, letter)
-    left.set_ylim(top=left.get_ylim()[1] * 30)
-    right.set_ylim(top=right.get_ylim()[1] * 10)
-    right.set_xlim(right=max(10_000, float(seconds["length"][-1])) * 1.6)
-    plots.title(fig, "Figure 5: training time against sequence length", data)
-    return fig
-
-
-def _style(arm: str) -> tuple[str, str]:
-    return _LIF_ARMS.get(arm, ("-", "D") if arm.endswith("(FFT)") else ("--", "v"))
 
 
 def figure6(results) -> Figure:

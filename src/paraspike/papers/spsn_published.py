@@ -5,6 +5,7 @@ import pandas as pd
 import xarray as xr
 
 from paraspike import paths, plots
+from paraspike.needs import differences
 
 REGIMES = ("basic", "augmentation", "augmentation+regularisation")
 
@@ -26,6 +27,29 @@ def quantity(name: str) -> dict[tuple[str, str], tuple[float, float]]:
     table = published("figure3").query("quantity == @name and source.str.startswith('paper')")
     table = table[table.regime.isin(REGIMES)]
     return {(r.model, r.regime): (r.value, np.nan) for r in table.itertuples()}
+
+
+def budgets() -> dict[str, float]:
+    """Model -> theta of table I, spikes per neuron and step."""
+    table = published("table1")
+    table = table[table.parameter.str.startswith("theta, ")]
+    return {r.parameter.removeprefix("theta, "): float(r.published) for r in table.itertuples()}
+
+
+def regularised() -> dict[str, tuple[float, float]]:
+    """Model -> spikes per ms and test accuracy in percent, under the budget on firing."""
+    table = published("figure3").query("quantity == 'spike_frequency'")
+    table = table[table.regime.str.startswith("regularised")]
+    cells = accuracies()
+    return {r.model: (r.value, cells[r.model, REGIMES[2]][0]) for r in table.itertuples()}
+
+
+def departures(experiment: str, data: xr.Dataset) -> str:
+    """How learning rate and weight of the regulariser differ from the published; "" if not."""
+    named = {"learning_rate": "learning rate", "rate_weight": "weight of the regulariser"}
+    found = differences("spsn", experiment, data)
+    words = [f"{named[k]} {found[k][1]} (published {found[k][0]})" for k in named if k in found]
+    return " · ".join(words)
 
 
 def by_arm(variable: xr.DataArray, over: str = "seed") -> dict[tuple[str, str], tuple]:

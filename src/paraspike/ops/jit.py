@@ -32,12 +32,14 @@ def cache_folder() -> Path:
 
 
 def njit(function=None, **options):
-    """numba.njit(nogil=True, cache=True) into `cache_folder()`; same calling forms as numba.njit."""
+    """numba.njit that frees the GIL, divides as NumPy does and caches into `cache_folder()`."""
     if function is None:
         return functools.partial(njit, **options)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())
     try:
-        return numba.njit(**{"nogil": True, "cache": True, **options})(function)
+        # The Python error model would test every divisor for zero, which keeps loops scalar.
+        defaults = {"nogil": True, "cache": True, "error_model": "numpy"}
+        return numba.njit(**defaults | options)(function)
     finally:
         numba.config.CACHE_DIR = before

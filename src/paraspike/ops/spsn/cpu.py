@@ -25,20 +25,28 @@ _P3, _P4, _P5 = (
 )
 
 
+# Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits of the sum.
+_ROUND, _ROUND_BITS = np.float32(12582912.0), np.int32(0x4B400000)
+
+
 @njit(inline="always")
 def _exponential(x, power, scale):
     """x <- exp(x), float32: the Cephes polynomial on +-ln(2)/2, then a shift of the exponent's bits.
 
-    Written out because a scalar exp would not vectorise; `scale` is `power` seen as float32.
+    Written so that every loop vectorises, which a scalar exp or floor does not; `scale` is `power`
+    seen as float32.
     """
-    one, half = np.float32(1), np.float32(0.5)
+    one, low, high = np.float32(1), np.float32(-86), np.float32(86)
     for j in range(len(x)):
-        v = min(max(x[j], np.float32(-86)), np.float32(86))
-        z = np.floor(v * _LOG2E + half)
+        v = np.minimum(np.maximum(x[j], low), high)
+        shifted = v * _LOG2E + _ROUND
+        scale[j] = shifted
+        z = shifted - _ROUND
         r = v - z * _LN2_HIGH - z * _LN2_LOW
         p = ((((_P0 * r + _P1) * r + _P2) * r + _P3) * r + _P4) * r + _P5
-        power[j] = (np.int32(z) + np.int32(127)) << np.int32(23)
         x[j] = p * r * r + r + one
+    for j in range(len(x)):
+        power[j] = np.int32(power[j] - _ROUND_BITS + np.int32(127)) << np.int32(23)
     for j in range(len(x)):
         x[j] *= scale[j]
 
@@ -51,7 +59,8 @@ def _forward(
     blocks = (n + 3) // 4
     one, zero, two, half = np.float32(1), np.float32(0), np.float32(2), np.float32(0.5)
     step23, step24 = np.float32(2.0**-23), np.float32(2.0**-24)
-    i, u, e = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    i, u = np.empty(n, np.float32), np.empty(n, np.float32)
+    e, v = np.empty(n, np.float32), np.empty(n, np.float32)
     power = np.empty(n, np.int32)
     scale = power.view(np.float32)
     word = np.empty(4 * blocks, np.uint32)
@@ -74,19 +83,23 @@ def _forward(
                 word[4 * k + 1] = w1
                 word[4 * k + 2] = w2
                 word[4 * k + 3] = w3
+            for j in range(n):
+                v[j] = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24
             if gumbel:
                 for j in range(n):
-                    v = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24
                     # sigmoid(2 u + log(v / (1 - v))) without the logarithm
-                    y = v / (v + (one - v) * e[j])
-                    s[j] = one if y > half else zero
-                    f[j] = two * y * (one - y)
+                    e[j] = v[j] / (v[j] + (one - v[j]) * e[j])
+                for j in range(n):
+                    s[j] = one if e[j] > half else zero
+                for j in range(n):
+                    f[j] = two * e[j] * (one - e[j])
             else:
                 for j in range(n):
-                    v = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24
-                    rho = one / (one + e[j])
-                    s[j] = one if v < rho else zero
-                    f[j] = slope * rho * rho * (one - rho)
+                    e[j] = one / (one + e[j])
+                for j in range(n):
+                    s[j] = one if v[j] < e[j] else zero
+                for j in range(n):
+                    f[j] = slope * e[j] * e[j] * (one - e[j])
 
 
 @njit

@@ -86,3 +86,16 @@ def test_paper_has_its_notebooks_and_captions(name, paper):
     for caption in captions.glob("*.rst"):
         sentences = len(re.findall(r"[.!?](?:\s|$)", caption.read_text()))
         assert 3 <= sentences <= 6, f"{caption.name}: {sentences} sentences"
+
+
+def test_every_link_of_the_readme_leads_to_a_file():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readmes_python_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    names = {}
+    exec(code, names)
+    assert names["logits"].shape == (64, 20)

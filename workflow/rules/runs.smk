@@ -21,9 +21,9 @@ for rank, job in enumerate(PLAN.jobs):
             notebook=job.place("notebooks", ".ipynb"),
         benchmark:
             job.place("benchmarks", ".tsv")
+        priority: len(PLAN.jobs) - rank
         conda:
             f"../../{PLAN.environment}"
-        priority: len(PLAN.jobs) - rank
         threads: (workflow.cores if job.timed else None) or PLAN.config.threads
         resources:
             gpu=int(job.backend == "cuda"),

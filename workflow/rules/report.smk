@@ -9,6 +9,7 @@ for paper, figures in PLAN.figures.items():
         input:
             f"results/<run>/{paper}.nc",
             "data/published/claims.yaml",
+            [file for file in figures.needs if file.endswith(".csv")],
         output:
             f"results/<run>/claims/{paper}.csv",
         log:

@@ -53,52 +53,73 @@ def _exponential(x, power, scale):
 
 @njit
 def _forward(
-    start, stop, x, spikes, factor, a_ii, a_uu, a_ui, slope, gumbel, samples, trial, seeds, stream
+    start,
+    stop,
+    x,
+    spikes,
+    factor,
+    n,
+    a_ii,
+    a_uu,
+    a_ui,
+    slope,
+    gumbel,
+    samples,
+    trial,
+    seeds,
+    stream,
 ):
-    steps, _, n = x.shape
-    blocks = (n + 3) // 4
+    steps, blocks = x.shape[0], (n + 3) // 4
     one, zero, two, half = np.float32(1), np.float32(0), np.float32(2), np.float32(0.5)
     step23, step24 = np.float32(2.0**-23), np.float32(2.0**-24)
-    i, u = np.empty(n, np.float32), np.empty(n, np.float32)
-    e, v = np.empty(n, np.float32), np.empty(n, np.float32)
-    power = np.empty(n, np.int32)
+    together = max(1, _LANES // n)
+    room = together * n
+    i, u = np.empty(room, np.float32), np.empty(room, np.float32)
+    e, v = np.empty(room, np.float32), np.empty(room, np.float32)
+    power = np.empty(room, np.int32)
     scale = power.view(np.float32)
     word = np.empty(4 * blocks, np.uint32)
     gain = -two if gumbel else -slope
-    for b in range(start, stop):
+    for first in range(start, stop, together):
+        last = min(stop, first + together)
+        left, width = first * n, (last - first) * n
         i[:] = 0
         u[:] = 0
         for t in range(steps):
-            row, s, f = x[t, b], spikes[t, b], factor[t, b]
-            for j in range(n):
+            row = x[t, left : left + width]
+            s, f = spikes[t, left : left + width], factor[t, left : left + width]
+            for j in range(width):
                 i[j] = a_ii * i[j] + row[j]
                 u[j] = a_uu * u[j] + a_ui * i[j]
+            for j in range(width):
                 e[j] = gain * u[j]
-            _exponential(e, power, scale)
-            for k in range(blocks):
-                w0, w1, w2, w3 = philox(
-                    np.uint64(k), np.uint64(t), samples[b], trial, seeds[b], stream
-                )
-                word[4 * k] = w0
-                word[4 * k + 1] = w1
-                word[4 * k + 2] = w2
-                word[4 * k + 3] = w3
-            for j in range(n):
-                v[j] = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24
-            if gumbel:
+            _exponential(e[:width], power[:width], scale[:width])
+            for b in range(first, last):
+                for k in range(blocks):
+                    w0, w1, w2, w3 = philox(
+                        np.uint64(k), np.uint64(t), samples[b], trial, seeds[b], stream
+                    )
+                    word[4 * k] = w0
+                    word[4 * k + 1] = w1
+                    word[4 * k + 2] = w2
+                    word[4 * k + 3] = w3
+                line = v[(b - first) * n : (b - first + 1) * n]
                 for j in range(n):
+                    line[j] = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24
+            if gumbel:
+                for j in range(width):
                     # sigmoid(2 u + log(v / (1 - v))) without the logarithm
                     e[j] = v[j] / (v[j] + (one - v[j]) * e[j])
-                for j in range(n):
+                for j in range(width):
                     s[j] = one if e[j] > half else zero
-                for j in range(n):
+                for j in range(width):
                     f[j] = two * e[j] * (one - e[j])
             else:
-                for j in range(n):
+                for j in range(width):
                     e[j] = one / (one + e[j])
-                for j in range(n):
+                for j in range(width):
                     s[j] = one if v[j] < e[j] else zero
-                for j in range(n):
+                for j in range(width):
                     f[j] = slope * e[j] * e[j] * (one - e[j])
 
 
@@ -127,9 +148,10 @@ class _Layer(torch.autograd.Function):
         spikes, factor = torch.empty_like(x), torch.empty_like(x)
         li = neuron.integrator
         ctx.scalars = tuple(np.float32(a) for a in (li.a_ii, li.a_uu, li.a_ui))
-        arrays = [a.numpy() for a in (x, spikes, factor)]
-        options = (np.float32(neuron.slope), neuron.spike == "GS")
-        run_blocks(_forward, x.shape[1], *arrays, *ctx.scalars, *options, *key)
+        if x.numel():
+            arrays = [a.numpy().reshape(len(x), -1) for a in (x, spikes, factor)]
+            options = (*ctx.scalars, np.float32(neuron.slope), neuron.spike == "GS")
+            run_blocks(_forward, x.shape[1], *arrays, x.shape[2], *options, *key)
         ctx.save_for_backward(factor)
         return spikes
 

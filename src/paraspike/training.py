@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from paraspike.datasets.augment import draw_warp
 from paraspike.datasets.binning import bin_events, steps_needed
@@ -128,7 +128,7 @@ class Trainee:
             name = f"{self.label}: " if self.label else ""
             where = f"epoch {self.epoch + 1}, batch {batch + 1}"
             raise ReaderError(f"{name}{where}: {error.what}", error.where, error.hint) from None
-        _report_silence(self.network, m, self.epoch, self.silent)
+        _report_silence(self, m)
         size = x.shape[1] // len(self.network.seeds)
         self.sums["loss"] += size * m.loss.double().cpu().numpy()
         self.sums["train_accuracy"] += 100 * m.correct.cpu().numpy()
@@ -155,8 +155,8 @@ def train_together(arms: list[Trainee], data) -> list[History]:
     per_epoch = {key: -(-len(data) // key[2]) for key in groups}
     total = sum(per_epoch[key] * max(a.settings.epochs for a in g) for key, g in groups.items())
     done = sum(per_epoch[key] * min(a.epoch for a in g) for key, g in groups.items())
-    label = ", ".join(arm.label for arm in arms)
-    with tqdm(total=total, initial=done, desc=label[:60], unit="batch", **_quiet()) as bar:
+    label = arms[0].label if len(arms) == 1 else f"{len(arms)} networks"
+    with tqdm(total=total, initial=done, desc=label, unit="batch", **_quiet()) as bar:
         for group in groups.values():
             last = max(arm.settings.epochs for arm in group)
             for epoch in range(min(arm.epoch for arm in group), last):
@@ -187,18 +187,21 @@ def _epoch(arms, data, epoch, bar):
     bar.set_postfix(accuracy=f"{accuracy:.1f} %")
 
 
-def _report_silence(network, metrics, epoch, silent):
+def _report_silence(arm, metrics):
+    network = arm.network
     if not network.layers[0].neuron.fires or bool((metrics.rates > 0).all()):
         return
     for layer, row in enumerate(metrics.rates.tolist()):
         dead = [s for s, rate in zip(network.seeds, row, strict=True) if rate == 0]
-        if dead and layer not in silent:
-            silent.add(layer)
+        if dead and layer not in arm.silent:
+            arm.silent.add(layer)
+            name = f"{arm.label}: " if arm.label else ""
             warnings.warn(
-                f"hidden layer {layer + 1} fired no spike over a whole batch in epoch {epoch + 1}"
-                f" (seeds {dead}): a dead network does not learn; look at weights and threshold",
+                f"{name}hidden layer {layer + 1} fired no spike over a whole batch in epoch"
+                f" {arm.epoch + 1} (seeds {dead}): a dead network does not learn; look at weights and"
+                " threshold",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

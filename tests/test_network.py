@@ -153,3 +153,11 @@ def test_reductions_over_time():
     assert {how: reduce_time(u, how).item() for how in ("mean", "max", "sum", "last")} == {
         "mean": 1.0, "max": 4.0, "sum": 3.0, "last": -2.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("model", spsn.MODELS)
+def test_no_steps_make_no_activity(model):
+    net = spsn.network(model, 6, (4,), 3, DT, seeds=(0, 1), backend="cpu")
+    x = Spikes.from_lists(np.zeros(1, np.int64), [], [], (0, 4, 6))
+    out = net(x, Draws(np.arange(4), np.repeat([0, 1], 2)))
+    assert out.readout.shape == (0, 4, 3) and out.hidden[0].shape == (0, 4, 4)

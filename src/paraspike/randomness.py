@@ -29,20 +29,24 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
+@njit(inline="always")
+def fill_line(line, blocks, step, sample, trial, seed, stream):
+    """The words of one sample at one step, four a block, into uint32 `line` [4 * blocks]."""
+    for block in range(blocks):
+        w0, w1, w2, w3 = philox(np.uint64(block), np.uint64(step), sample, trial, seed, stream)
+        line[4 * block] = w0
+        line[4 * block + 1] = w1
+        line[4 * block + 2] = w2
+        line[4 * block + 3] = w3
+
+
 @njit
 def _fill_words(start, stop, out, samples, trial, seeds, k1):
     n_samples, blocks = out.shape[1], out.shape[2] // 4
     for row in range(start, stop):
         step, b = row // n_samples, row % n_samples
         line = out[step, b]
-        for block in range(blocks):
-            w0, w1, w2, w3 = philox(
-                np.uint64(block), np.uint64(step), samples[b], trial, seeds[b], k1
-            )
-            line[4 * block] = w0
-            line[4 * block + 1] = w1
-            line[4 * block + 2] = w2
-            line[4 * block + 3] = w3
+        fill_line(line, blocks, step, samples[b], trial, seeds[b], k1)
 
 
 @njit
@@ -54,14 +58,7 @@ def _fill_uniform(start, stop, out, samples, trial, seeds, k1):
     line = np.empty(4 * blocks, np.uint32)
     for row in range(start, stop):
         step, b = row // n_samples, row % n_samples
-        for block in range(blocks):
-            w0, w1, w2, w3 = philox(
-                np.uint64(block), np.uint64(step), samples[b], trial, seeds[b], k1
-            )
-            line[4 * block] = w0
-            line[4 * block + 1] = w1
-            line[4 * block + 2] = w2
-            line[4 * block + 3] = w3
+        fill_line(line, blocks, step, samples[b], trial, seeds[b], k1)
         for j in range(n):
             out[step, b, j] = np.float32(np.int32(line[j] >> np.uint32(9))) * scale + half
 

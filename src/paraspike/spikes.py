@@ -87,20 +87,10 @@ class Spikes:
             self._dense = flat.reshape(self.shape)
         return self._dense.to(dtype)
 
-    @property
-    def density(self) -> float:
-        """Share of non-zero entries, 0 .. 1 (0 for an empty raster)."""
-        size = int(np.prod(self.shape))
-        if size == 0:
-            return 0.0
-        if self._lists is not None:
-            return len(self._lists[1]) / size
-        return float(torch.count_nonzero(self._dense)) / size
-
     def densities(self, blocks: int) -> np.ndarray:
         """Share of non-zero entries in each of `blocks` equal runs of samples, [blocks]."""
         t, b, n = self.shape
-        rows = np.diff(self.lists[0]).reshape(t, blocks, -1)
+        rows = np.diff(self.lists[0]).reshape(t, blocks, b // blocks)
         return rows.sum((0, 2)) / max(1, t * (b // blocks) * n)
 
     def __repr__(self) -> str:

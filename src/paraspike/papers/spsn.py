@@ -19,7 +19,7 @@ from paraspike.neurons import (
     Surrogate,
     cuba,
 )
-from paraspike.ops.integrate.reference import kernel, parallel, sequential
+from paraspike.ops.integrate.reference import parallel, sequential
 from paraspike.ops.surrogate import Fire
 
 MODELS = ("LIF", "SPSN-SB", "SPSN-GS", "ReLU")
@@ -186,16 +186,6 @@ def padding_error(steps: int, integrator: LeakyIntegrator, padded, trials: int =
     exact = sequential(x, integrator)
     error = padded(x.float(), integrator).double() - exact
     return float(error.square().mean().sqrt() / exact.square().mean().sqrt())
-
-
-def impulse_leak(steps: int, integrator: LeakyIntegrator) -> tuple[np.ndarray, np.ndarray]:
-    """Response to one unit input at the last step, as published and true, each [T]: what a causal
-    filter must leave at zero before the last step."""
-    x = torch.zeros(steps, 1, 1, dtype=torch.float64)
-    x[-1] = 1.0
-    truth = torch.zeros(steps, dtype=torch.float64)
-    truth[-1] = kernel(1, integrator)[0]
-    return membrane_as_published(x, integrator).flatten().numpy(), truth.numpy()
 
 
 def duration_layers(n_in, neurons, dt, tau_syn=0.02, tau_mem=0.02, backend="auto") -> dict:

@@ -7,7 +7,7 @@ from paraspike.neurons import SPSN
 from paraspike.ops.integrate import cpu as integration
 from paraspike.ops.jit import njit
 from paraspike.ops.spsn import reference
-from paraspike.randomness import keys, philox, uniform
+from paraspike.randomness import fill_line, keys, uniform
 from paraspike.threads import run_blocks
 
 _LANES = 512
@@ -95,14 +95,7 @@ def _forward(
                 e[j] = gain * u[j]
             _exponential(e[:width], power[:width], scale[:width])
             for b in range(first, last):
-                for k in range(blocks):
-                    w0, w1, w2, w3 = philox(
-                        np.uint64(k), np.uint64(t), samples[b], trial, seeds[b], stream
-                    )
-                    word[4 * k] = w0
-                    word[4 * k + 1] = w1
-                    word[4 * k + 2] = w2
-                    word[4 * k + 3] = w3
+                fill_line(word, blocks, t, samples[b], trial, seeds[b], stream)
                 line = v[(b - first) * n : (b - first + 1) * n]
                 for j in range(n):
                     line[j] = np.float32(np.int32(word[j] >> np.uint32(9))) * step23 + step24

@@ -49,8 +49,3 @@ def spike(u: torch.Tensor, neuron: SPSN, noise: torch.Tensor | None) -> torch.Te
     if neuron.spike == "D":
         at = at - torch.cat([torch.zeros_like(u[:1]), u[:-1]])
     return Fire.apply(at, at.detach() > 0, at.detach(), neuron.surrogate)
-
-
-def probability(u: torch.Tensor, neuron: SPSN) -> torch.Tensor:
-    """Chance of a spike at potential u: sigmoid(slope u) for SB, sigmoid(2 u) for GS."""
-    return torch.sigmoid((neuron.slope if neuron.spike == "SB" else 2.0) * u)

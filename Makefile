@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 ONE_COUNT := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=$(THREADS) PARASPIKE_THREADS=$(THREADS)
 
-.PHONY: all test lab fetch lint clean
+.PHONY: all test lab fetch bench lint clean
 .DELETE_ON_ERROR:
 
 all: .venv/installed
@@ -23,6 +23,10 @@ lab: .venv/installed
 fetch: .venv/installed
 	python -m paraspike.datasets fetch $(DATASET)
 
+# make bench BENCH="w2 w1 --threads 2": a selection; `python -m benchmarks --help` names the rest.
+bench: .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks $(BENCH)
+
 lint: .venv/installed
 	ruff check
 	snakefmt --check Snakefile workflow
@@ -35,4 +39,12 @@ clean:
 	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install pip; }
 	.venv/bin/python -m pip install --disable-pip-version-check -q -r envs/cpu.txt
 	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -e .
+	touch $@
+
+.venv-bench/installed: envs/cpu.txt envs/bench.txt pyproject.toml
+	$(PYTHON) -m venv .venv-bench || { $(PYTHON) -m venv --without-pip .venv-bench && $(PYTHON) -m pip --python .venv-bench/bin/python install pip; }
+	echo '*' > .venv-bench/.gitignore
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -q -r envs/cpu.txt
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -q --no-deps -r envs/bench.txt
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -q --no-deps -e .
 	touch $@

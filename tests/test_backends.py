@@ -32,5 +32,5 @@ def test_every_entry_of_the_table_exists():
 
 
 def test_a_missing_operator_is_named():
-    with pytest.raises(ReaderError, match="backend reference lacks operator gather"):
-        backends.operator("gather", "reference")
+    with pytest.raises(ReaderError, match="backend reference lacks operator layer"):
+        backends.operator("layer", "reference")

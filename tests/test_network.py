@@ -61,20 +61,23 @@ def test_backends_agree(model):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_each_seed_takes_the_path_of_its_own_density():
+def test_a_seed_of_dense_spikes_takes_products_and_leaves_its_neighbour_alone():
     layer = Layer(40, 6, ReLU(), seeds=(1, 2), backend="cpu")
+    lif = Layer(40, 6, cuba(DT, 2e-2, 2e-2), seeds=(1, 2), backend="cpu")
     thin, thick = activity((9, 3, 40), 0.05), activity((9, 3, 40), 0.5)
     seen = {}
     for name, pair in {
-        "gather": (thin, thin),
+        "sums": (thin, thin),
         "both": (thin, thick),
-        "matrix product": (thick, thick),
+        "products": (thick, thick),
     }.items():
         x = torch.cat(pair, 1)
-        seen[name] = layer(Spikes.from_lists(*Spikes.from_dense(x).lists, x.shape)).split(3, 1)
-        assert layer.path == name
-    assert torch.equal(seen["both"][0], seen["gather"][0])
-    assert torch.equal(seen["both"][1], seen["matrix product"][1])
+        x = Spikes.from_lists(*Spikes.from_dense(x).lists, x.shape)
+        seen[name] = layer(x).split(3, 1)
+        lif(x)
+        assert lif.product_share == {"sums": 0.0, "both": 0.5, "products": 1.0}[name]
+    assert torch.equal(seen["both"][0], seen["sums"][0])
+    assert torch.equal(seen["both"][1], seen["products"][1])
     dense = backends.operator("synapse", "reference")(
         torch.cat((thin, thick), 1), layer.weight, layer.bias
     )

@@ -147,7 +147,7 @@ def test_spikes_per_ms_counts_all_hidden_neurons(data):
         ).hidden
     for i in range(2):
         rows = slice(i * len(data), (i + 1) * len(data))
-        expected = float(hidden[0][:, rows].sum(2).mean()) / (DT * 1e3)
+        expected = float(hidden[0].dense()[:, rows].sum(2).mean()) / (DT * 1e3)
         assert result.spikes_per_ms[i] == pytest.approx(expected, rel=1e-5)
 
 

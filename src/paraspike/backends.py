@@ -34,7 +34,11 @@ TABLE = {
     },
     "synapse": {
         "reference": ("synapse.reference", "synapse", "matrix product"),
-        "cpu": ("synapse.reference", "synapse", "matrix product"),
+        "cpu": (
+            "synapse.cpu",
+            "synapse",
+            "sum of the weight rows of spikes, register-blocked product where they are dense",
+        ),
         "cuda": ("synapse.reference", "synapse", "matrix product"),
     },
     "noise": {
@@ -50,12 +54,30 @@ TABLE = {
             "in turn for other forms",
         ),
     },
-    "gather": {
+    "layer": {
         "cpu": (
-            "synapse.cpu",
-            "gather",
-            "gather-sum of weight rows for index lists below 20 % density",
+            "layer.cpu",
+            "layer",
+            "synapse, delay, recurrence and LIF or leaky integrator in one compiled pass",
         ),
+    },
+    "eprop": {
+        "reference": ("eprop.reference", "gradients", "eligibility traces online, loop over time"),
+        "cpu": (
+            "eprop.cpu",
+            "gradients",
+            "one reverse scan per neuron, weight gradient into the rows of spikes",
+        ),
+        "cuda": ("eprop.reference", "gradients", "eligibility traces online, loop over time"),
+    },
+    "stdp": {
+        "reference": ("stdp.reference", "stdp", "loop over time"),
+        "cpu": (
+            "stdp.cpu",
+            "stdp",
+            "strips of columns, whole batch and all steps in one compiled pass",
+        ),
+        "cuda": ("stdp.reference", "stdp", "loop over time"),
     },
 }
 
@@ -64,8 +86,8 @@ TABLE = {
 class Operators:
     """The callables a network is computed with, and what each one is.
 
-    `gather` (synapse for index lists) and `integrate_and_fire` (SPSN in one pass) are None where a
-    backend has none: then `synapse`, or `integrate`, `noise` and `spsn`, do all of it.
+    `layer` (a whole LIF or integrating layer) and `integrate_and_fire` (SPSN after its synapse) are None
+    where a backend has none: then `synapse`, `lif`, `integrate`, `noise` and `spsn` do it in turn.
     """
 
     backend: str
@@ -74,7 +96,9 @@ class Operators:
     spsn: callable
     synapse: callable
     noise: callable
-    gather: callable = None
+    stdp: callable
+    eprop: callable
+    layer: callable = None
     integrate_and_fire: callable = None
     labels: dict = field(default_factory=dict)
 

@@ -12,9 +12,6 @@ from paraspike.neurons import LIF, SPSN, Identity, LeakyIntegrator, ReLU
 from paraspike.randomness import uniform
 from paraspike.spikes import Spikes
 
-# Share of non-zeros below which summing weight rows beats a matrix product (measured, two cores).
-GATHER_BELOW = 0.2
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -42,6 +39,9 @@ class Layer(nn.Module):
             independent ones (weight [S, N_in, N_out], activity [T, S*B, N]).
         bias: add a trainable bias, zero at first.
         delay: steps between presynaptic activity and its effect.
+        recurrent: add trainable weights [N_out, N_out] by which a LIF layer's spikes drive it at the
+            next step.
+        mask: bool [N_in, N_out]; where it is false there is no synapse, and never a weight.
         init: "kaiming" draws weights from U(-sqrt(3 / n_in), sqrt(3 / n_in)), bias 0 (SPSN's code);
             "linear" draws both from U(-1 / sqrt(n_in), 1 / sqrt(n_in)), as torch.nn.Linear does.
         name: names this layer's random streams; layers of one network need different names.
@@ -60,6 +60,8 @@ class Layer(nn.Module):
         seeds=None,
         bias=True,
         delay=0,
+        recurrent=False,
+        mask=None,
         init="kaiming",
         name="layer",
         backend="auto",
@@ -82,7 +84,27 @@ class Layer(nn.Module):
         offset = self._drawn("bias", 1, spread)[..., 0, :]
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(offset) if bias else None
-        self.path = None
+        self.recurrent_weight = None
+        if recurrent:
+            if not isinstance(neuron, LIF):
+                raise ReaderError(
+                    f"a layer of {type(neuron).__name__} cannot be recurrent",
+                    f"Layer {name!r}",
+                    "LIF can",
+                )
+            spread = ((3 if init == "kaiming" else 1) / n_out) ** 0.5
+            self.recurrent_weight = nn.Parameter(self._drawn("recurrent", n_out, spread))
+        if mask is not None:
+            mask = torch.as_tensor(mask)
+            if mask.dtype != torch.bool or tuple(mask.shape) != (n_in, n_out):
+                raise ReaderError(
+                    f"mask {mask.dtype} {list(mask.shape)}",
+                    f"Layer {name!r}",
+                    f"bool {[n_in, n_out]}",
+                )
+        self.register_buffer("mask", mask)
+        # Share of the last pass computed by products instead of sums over spikes, where that is decided.
+        self.product_share = None
         self._calls = 0
 
     def _drawn(self, what: str, rows: int, bound: float) -> torch.Tensor:
@@ -103,40 +125,34 @@ class Layer(nn.Module):
                 + (f" with B a multiple of {len(self.seeds)} seeds" if self.seeds else ""),
                 f"Layer {self.name!r}",
             )
-        currents = self.currents(x)
-        out = self.activate(currents, draws)
-        return Spikes.from_dense(out) if spikes is not None and self.neuron.fires else out
-
-    def currents(self, x) -> torch.Tensor:
-        """Input currents [T, B, N_out], delayed; `path` says afterwards how they were computed."""
-        seeds = len(self.seeds or (0,))
-        sparse = np.zeros(seeds, bool)
-        if isinstance(x, Spikes) and x.has_lists and self.ops.gather is not None:
-            sparse = x.densities(seeds) < GATHER_BELOW
-        parts = []
-        if sparse.any():
-            parts.append(self.ops.gather(x, self.weight, self.bias))
-        if not sparse.all():
-            dense = x.dense(self.weight.dtype) if isinstance(x, Spikes) else x
-            parts.append(self.ops.synapse(dense.to(self.weight.device), self.weight, self.bias))
-        self.path = "gather" if sparse.all() else "both" if sparse.any() else "matrix product"
-        out = parts[0]
-        if len(parts) == 2:
-            # Each seed by its own density, so that its bits do not depend on the others'.
-            blocks = [part.chunk(seeds, 1) for part in parts]
-            out = torch.cat([blocks[0 if s else 1][i] for i, s in enumerate(sparse)], 1)
-        if self.delay:
-            # The first `delay` steps see nothing, not even the bias: nothing has arrived yet.
-            late = torch.zeros_like(out)
-            late[self.delay :] = out[: max(0, len(out) - self.delay)]
-            out = late
-        return out
+        given = x if spikes is not None else Spikes.from_dense(x)
+        weight = self.weight if self.mask is None else self.weight * self.mask
+        if self.ops.layer is not None and isinstance(self.neuron, (LIF, LeakyIntegrator)):
+            notes = {}
+            out = self.ops.layer(
+                given,
+                weight,
+                self.bias,
+                self.neuron,
+                self.recurrent_weight,
+                self.delay,
+                notes=notes,
+            )
+            self.product_share = notes["product_share"]
+        else:
+            out = self.activate(self.ops.synapse(given, weight, self.bias, self.delay), draws)
+        if spikes is None:
+            return out.dense(weight.dtype) if isinstance(out, Spikes) else out
+        fires = self.neuron.fires and not isinstance(out, Spikes)
+        return Spikes.from_dense(out) if fires else out
 
     def activate(self, currents: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """The neuron's activity [T, B, N_out] for input currents of the same shape."""
         neuron = self.neuron
         if isinstance(neuron, LIF):
-            return self.ops.lif(currents, neuron)
+            if self.recurrent_weight is None:
+                return self.ops.lif(currents, neuron)
+            return self.ops.lif(currents, neuron, recurrent=self.recurrent_weight)
         if isinstance(neuron, LeakyIntegrator):
             return self.ops.integrate(currents, neuron)
         if isinstance(neuron, SPSN):

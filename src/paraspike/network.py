@@ -15,10 +15,11 @@ from paraspike.spikes import Spikes
 
 @dataclass(frozen=True)
 class Activity:
-    """What a forward pass leaves: readout [T, S*B, C] and hidden activity, one [T, S*B, N] a layer."""
+    """What a forward pass leaves: readout [T, S*B, C] and hidden activity, one [T, S*B, N] a layer:
+    `Spikes`, or a tensor where it is real-valued."""
 
     readout: torch.Tensor
-    hidden: list[torch.Tensor]
+    hidden: list[Spikes | torch.Tensor]
 
 
 class Network(nn.Module):
@@ -62,8 +63,10 @@ class Network(nn.Module):
         hidden = []
         for layer in self.layers:
             x = layer(x, draws)
-            hidden.append(x.dense(layer.weight.dtype) if isinstance(x, Spikes) else x)
-        return Activity(hidden.pop(), hidden)
+            hidden.append(x)
+        readout = hidden.pop()
+        dtype = self.layers[-1].weight.dtype
+        return Activity(readout.dense(dtype) if isinstance(readout, Spikes) else readout, hidden)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights and biases by name, each [S, ...], as NumPy arrays."""

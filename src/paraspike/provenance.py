@@ -103,11 +103,14 @@ def _package_of(path: Path) -> str:
 @functools.lru_cache(maxsize=1024)
 def _imports(source: str, package: str) -> tuple[str, ...]:
     """Dotted names below `paraspike` that a source imports, in functions and by text too."""
-    plain = "\n".join(
-        "pass" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")
-    )
+    if not package:
+        # A notebook's magics are no Python.
+        lines = source.split("\n")
+        source = "\n".join(
+            "pass" if line.lstrip().startswith(("%", "!")) else line for line in lines
+        )
     names = []
-    for node in ast.walk(ast.parse(plain)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

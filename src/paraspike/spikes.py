@@ -6,20 +6,33 @@ import torch
 from paraspike.errors import ReaderError
 
 
+class _Raster(torch.autograd.Function):
+    """A raster made from bits or lists; its gradient goes to the carrier."""
+
+    @staticmethod
+    def forward(ctx, carrier, raster):
+        return raster
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
 class Spikes:
     """Spike counts of a batch, [T, B, N]; an input may hold counts above 1.
 
-    Held as a dense float tensor, as index lists, or both; the other form is made on first use.
-    The index lists are compressed rows r = t * B + b: `row_pointers` int64 [T*B + 1], `units` int32
-    [events] (ascending within a row), `counts` float32 [events].
+    Held as a dense float tensor, as index lists, as bits, or several of them; another form is made on
+    first use. With rows r = t * B + b, the index lists are `row_pointers` int64 [T*B + 1], `units` int32
+    [events] (ascending within a row), `counts` float32 [events]; the bits are uint64
+    [T*B, ceil(N / 64)], neuron n being bit n % 64 of word n // 64, and hold no counts above 1.
 
     `carrier` is the [T, B, N] tensor that takes part in autograd: the dense tensor itself, or a
     zero-stride stand-in of one element that receives the dense gradient.
     """
 
-    def __init__(self, shape, dense=None, lists=None, carrier=None):
+    def __init__(self, shape, dense=None, lists=None, bits=None, carrier=None, totals=None):
         self.shape = tuple(shape)
-        self._dense, self._lists = dense, lists
+        self._dense, self._lists, self._bits, self._totals = dense, lists, bits, totals
         if carrier is None:
             carrier = dense if dense is not None else torch.zeros(()).expand(self.shape)
         self.carrier = carrier
@@ -58,45 +71,88 @@ class Spikes:
         )
         return cls(shape, lists=lists)
 
+    @classmethod
+    def from_bits(cls, bits, shape, carrier=None, totals=None) -> "Spikes":
+        """Wrap bits uint64 [T*B, ceil(N / 64)] of a [T, B, N] raster; those beyond N must be zero.
+
+        Args:
+            totals: each neuron's spikes over time [B, N], if known; they may take part in autograd.
+
+        Raises:
+            ReaderError: the bits do not fit the shape.
+        """
+        t, b, n = shape
+        if bits.dtype != np.uint64 or bits.shape != (t * b, -(-n // 64)):
+            raise ReaderError(
+                f"bits {bits.dtype} {list(bits.shape)} do not fit shape {tuple(shape)}",
+                "Spikes.from_bits",
+                f"uint64 {[t * b, -(-n // 64)]}",
+            )
+        return cls(shape, bits=bits, carrier=carrier, totals=totals)
+
     @property
     def lists(self):
-        """(row_pointers, units, counts) as NumPy arrays; counted from the dense tensor if need be."""
+        """(row_pointers, units, counts) as NumPy arrays; counted from another form if need be."""
         if self._lists is None:
-            dense = self._dense.detach().cpu()
             t, b, n = self.shape
-            rows, units = torch.nonzero(dense.reshape(t * b, n), as_tuple=True)
-            counts = dense.reshape(t * b, n)[rows, units].numpy().astype(np.float32)
+            raster = self.dense().detach().cpu().reshape(t * b, n)
+            rows, units = torch.nonzero(raster, as_tuple=True)
+            counts = raster[rows, units].numpy().astype(np.float32)
             pointers = np.zeros(t * b + 1, np.int64)
             np.cumsum(np.bincount(rows.numpy(), minlength=t * b), out=pointers[1:])
             self._lists = (pointers, units.numpy().astype(np.int32), counts)
         return self._lists
 
     @property
+    def bits(self):
+        """uint64 [T*B, ceil(N / 64)], of spikes that were given as bits."""
+        return self._bits
+
+    @property
     def has_lists(self) -> bool:
         """True where index lists exist already, so that using them costs no conversion."""
         return self._lists is not None
 
+    @property
+    def has_bits(self) -> bool:
+        """True where bits exist already."""
+        return self._bits is not None
+
+    @property
+    def binary(self) -> bool:
+        """True where no count differs from 1."""
+        return self._bits is not None or bool((self.lists[2] == 1).all())
+
+    @property
+    def totals(self) -> torch.Tensor:
+        """Spikes of each neuron over time, [B, N]; with gradients where the spikes have them."""
+        if self._totals is None:
+            self._totals = self.dense(self.carrier.dtype).sum(0)
+        return self._totals
+
     def dense(self, dtype=torch.float32) -> torch.Tensor:
-        """The raster as a tensor [T, B, N], outside autograd unless it was made from one."""
+        """The raster as a tensor [T, B, N]; gradients go to the carrier."""
         if self._dense is None:
-            t, b, n = self.shape
-            pointers, units, counts = self._lists
-            rows = np.repeat(np.arange(t * b, dtype=np.int64), np.diff(pointers))
-            flat = torch.zeros(t * b * n, dtype=dtype)
-            flat[torch.from_numpy(rows * n + units)] = torch.from_numpy(counts).to(dtype)
-            self._dense = flat.reshape(self.shape)
+            raster = self._raster(dtype)
+            carried = self.carrier.requires_grad
+            self._dense = _Raster.apply(self.carrier, raster) if carried else raster
         return self._dense.to(dtype)
 
-    def densities(self, blocks: int) -> np.ndarray:
-        """Share of non-zero entries in each of `blocks` equal runs of samples, [blocks]."""
+    def _raster(self, dtype):
         t, b, n = self.shape
-        rows = np.diff(self.lists[0]).reshape(t, blocks, b // blocks)
-        return rows.sum((0, 2)) / max(1, t * (b // blocks) * n)
+        if self._bits is not None:
+            eights = np.unpackbits(self._bits.view(np.uint8), axis=1, count=n, bitorder="little")
+            return torch.from_numpy(eights).to(dtype).reshape(self.shape)
+        pointers, units, counts = self._lists
+        rows = np.repeat(np.arange(t * b, dtype=np.int64), np.diff(pointers))
+        flat = torch.zeros(t * b * n, dtype=dtype)
+        flat[torch.from_numpy(rows * n + units)] = torch.from_numpy(counts).to(dtype)
+        return flat.reshape(self.shape)
 
     def __repr__(self) -> str:
         form = " + ".join(
             name
-            for name, part in (("dense", self._dense), ("lists", self._lists))
+            for name, part in (("dense", self._dense), ("lists", self._lists), ("bits", self._bits))
             if part is not None
         )
         return f"Spikes(T={self.shape[0]}, B={self.shape[1]}, N={self.shape[2]}, {form})"

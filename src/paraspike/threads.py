@@ -7,6 +7,9 @@ from paraspike.errors import ReaderError
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "PARASPIKE_THREADS")
 
+# Pieces a thread gets, so that one that is held up does not hold up the others.
+_PIECES = 4
+
 _pool: ThreadPoolExecutor | None = None
 _count: int | None = None
 
@@ -50,21 +53,29 @@ def set_threads(count: int | None = None) -> int:
 
 
 def run_blocks(kernel, size: int, *arguments, grain: int = 1) -> None:
-    """Call `kernel(start, stop, *arguments)` over [0, size) split among the threads.
+    """Call `kernel(start, stop, *arguments)` over [0, size) in pieces, shared out among the threads as
+    they become free.
 
     The kernel must release the GIL and write disjoint results per index, so the bits do not depend
     on the split. Starts are multiples of `grain`.
     """
     global _pool
-    parts = min(get_threads(), -(-size // grain)) if size else 0
-    if parts <= 1:
+    threads = min(get_threads(), -(-size // grain)) if size else 0
+    if threads <= 1:
         kernel(0, size, *arguments)
         return
     if _pool is None:
         _pool = ThreadPoolExecutor(get_threads(), thread_name_prefix="paraspike")
-    step = -(-size // (parts * grain)) * grain
-    starts = range(0, size, step)
-    jobs = [_pool.submit(kernel, a, min(a + step, size), *arguments) for a in starts]
+    step = -(-size // (threads * _PIECES * grain)) * grain
+    # One iterator for all: the interpreter hands out each start once.
+    starts = iter(range(0, size, step))
+
+    def work():
+        for start in starts:
+            kernel(start, min(start + step, size), *arguments)
+
+    jobs = [_pool.submit(work) for _ in range(threads - 1)]
+    work()
     for job in jobs:
         job.result()
 

@@ -21,7 +21,7 @@ def raster(shape, density, seed, top=3):
     st.sampled_from([0.0, 0.1, 1.0]), st.booleans(), st.booleans(), st.integers(0, 999),
 )  # fmt: skip
 @settings(max_examples=50)
-def test_gather_equals_the_matrix_product(
+def test_sums_over_spikes_equal_the_matrix_product(
     t, per_seed, seeds, n_in, n_out, density, bias, plain, seed
 ):
     dense = raster((t, per_seed * seeds, n_in), density, seed)
@@ -40,14 +40,14 @@ def test_gather_equals_the_matrix_product(
             lists = Spikes.from_dense(dense).lists
             carrier = torch.zeros((), dtype=torch.float64).expand(dense.shape).requires_grad_()
             leaves[0] = carrier
-            out = cpu.gather(Spikes(dense.shape, lists=lists, carrier=carrier), w, b)
+            out = cpu.synapse(Spikes(dense.shape, lists=lists, carrier=carrier), w, b)
         out.backward(grad)
         results.append([out.detach(), *(leaf.grad for leaf in leaves)])
     for expected, actual in zip(*results, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_gather_bits_do_not_depend_on_threads():
+def test_bits_do_not_depend_on_threads():
     dense = raster((20, 6, 50), 0.1, 0).float()
     weight = torch.randn(50, 100, requires_grad=True)
     seen = []
@@ -55,7 +55,7 @@ def test_gather_bits_do_not_depend_on_threads():
         for count in (1, 3):
             set_threads(count)
             weight.grad = None
-            out = cpu.gather(
+            out = cpu.synapse(
                 Spikes.from_lists(*Spikes.from_dense(dense).lists, dense.shape), weight, None
             )
             out.square().sum().backward()

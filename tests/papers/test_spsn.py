@@ -100,7 +100,7 @@ def test_an_idle_net_fires_half_the_time():
     from paraspike.spikes import Spikes
 
     out = net(Spikes.from_dense(torch.zeros(50, 4, 5)), Draws(np.arange(4), np.zeros(4, np.int64)))
-    fired = sum(h.detach().mean((0, 1)).sum().item() for h in out.hidden)
+    fired = sum(h.dense().detach().mean((0, 1)).sum().item() for h in out.hidden)
     assert fired == pytest.approx(192, abs=2)
 
 

@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from paraspike.errors import ReaderError
 from paraspike.network import Activity, Network, reduce_time
+from paraspike.spikes import Spikes
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ def evaluate_batch(activity: Activity, labels: torch.Tensor, seeds: int, objecti
     """
     # Seed by seed: torch's reductions round differently with the size of what surrounds a sample.
     readouts, targets = activity.readout.chunk(seeds, 1), labels.chunk(seeds)
-    hidden = [h.chunk(seeds, 1) for h in activity.hidden]
+    hidden = [
+        h.totals.chunk(seeds) if isinstance(h, Spikes) else h.chunk(seeds, 1)
+        for h in activity.hidden
+    ]
     columns = [
         _one_seed(readouts[s], [h[s] for h in hidden], targets[s], objective) for s in range(seeds)
     ]
@@ -57,14 +61,14 @@ def _one_seed(readout, hidden, labels, objective):
     logits = reduce_time(readout, objective.readout)
     loss = cross_entropy(logits, labels)
     # Mean over time and batch, summed over the neurons of a layer.
-    fired = [h.sum() / (h.shape[0] * h.shape[1]) for h in hidden]
+    fired = [h.sum() / (readout.shape[0] * readout.shape[1]) for h in hidden]
     per_step = sum(fired, start=torch.zeros_like(loss))
     total = loss
-    neurons = sum(h.shape[2] for h in hidden)
+    neurons = sum(h.shape[-1] for h in hidden)
     if objective.rate_budget > 0:
         excess = torch.relu(per_step - objective.rate_budget * neurons)
         total = loss + objective.rate_weight * excess**2
-    rates = [f / h.shape[2] for f, h in zip(fired, hidden, strict=True)]
+    rates = [f / h.shape[-1] for f, h in zip(fired, hidden, strict=True)]
     rates = torch.stack(rates) if rates else loss.new_zeros(0)
     return total, loss, (logits.argmax(1) == labels).sum(), per_step, rates
 

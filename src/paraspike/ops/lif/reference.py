@@ -4,10 +4,15 @@ import torch
 
 from paraspike.neurons import LIF
 from paraspike.ops.surrogate import Fire
+from paraspike.ops.synapse.reference import synapse
 
 
-def lif(x: torch.Tensor, neuron: LIF, trace: bool = False):
-    """Run the normal form (equations: `neurons.LIF`) over input currents x [T, B, N].
+def lif(x: torch.Tensor, neuron: LIF, trace: bool = False, recurrent=None):
+    """Run the normal form (equations: `neurons.LIF`) over input currents x [T, S*B, N].
+
+    Args:
+        recurrent: weights [N, N] or [S, N, N] by which the spikes of one step add to the input of the
+            next; None for none.
 
     Returns:
         spikes [T, B, N]; with `trace` also the potential before and after the reset, each [T, B, N].
@@ -17,6 +22,8 @@ def lif(x: torch.Tensor, neuron: LIF, trace: bool = False):
     left = torch.zeros_like(zero)
     spikes, before, after = [], [], []
     for x_t in x.unbind(0):
+        if recurrent is not None and spikes:
+            x_t = x_t + synapse(s[None], recurrent, None)[0]
         idle = left <= 0
         if neuron.refractory == "clamp_input":
             x_t = x_t * idle

@@ -1,84 +1,14 @@
-"""Synapses on index lists: gather-sum of weight rows; weight gradient into the rows of spikes only."""
+"""Synapses on the CPU: spikes by summing weight rows, dense activity by register-blocked products."""
 
-import numpy as np
-import torch
+from paraspike.neurons import LeakyIntegrator
+from paraspike.ops.layer import cpu as layers
+from paraspike.spikes import Spikes
 
-from paraspike.ops.jit import njit
-from paraspike.threads import run_blocks
-
-_COLUMNS = 32
-
-
-@njit
-def _gather(start, stop, pointers, units, counts, weight, bias, out, batch):
-    n_seeds = weight.shape[0]
-    per_seed = batch // n_seeds
-    for row in range(start, stop):
-        seed = (row % batch) // per_seed
-        line, rows = out[row], weight[seed]
-        line[:] = bias[seed]
-        for k in range(pointers[row], pointers[row + 1]):
-            count, source = counts[k], rows[units[k]]
-            for j in range(line.shape[0]):
-                line[j] += count * source[j]
+# A neuron without memory passes its input currents on.
+_PASS = LeakyIntegrator(0.0, 0.0, 1.0)
 
 
-@njit
-def _scatter(start, stop, pointers, units, counts, grad, out, batch):
-    n_seeds = out.shape[0]
-    per_seed = batch // n_seeds
-    for row in range(grad.shape[0]):
-        seed = (row % batch) // per_seed
-        line, rows = grad[row, start:stop], out[seed]
-        for k in range(pointers[row], pointers[row + 1]):
-            count, target = counts[k], rows[units[k], start:stop]
-            for j in range(target.shape[0]):
-                target[j] += count * line[j]
-
-
-class _Synapse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, carrier, weight, bias, spikes):
-        pointers, units, counts = spikes.lists
-        steps, batch, _ = spikes.shape
-        n_out = weight.shape[-1]
-        weights = weight.detach().numpy().reshape(-1, *weight.shape[-2:])
-        biases = np.zeros((len(weights), n_out), weights.dtype)
-        if bias is not None:
-            biases[:] = bias.detach().numpy().reshape(-1, n_out)
-        out = torch.empty(steps, batch, n_out, dtype=weight.dtype)
-        counts = counts.astype(weights.dtype, copy=False)
-        flat = out.numpy().reshape(-1, n_out)
-        rows = steps * batch
-        run_blocks(_gather, rows, pointers, units, counts, weights, biases, flat, batch, grain=16)
-        ctx.lists, ctx.batch, ctx.seeds = (pointers, units, counts), batch, len(weights)
-        ctx.bias_shape = None if bias is None else bias.shape
-        ctx.save_for_backward(weight)
-        return out
-
-    @staticmethod
-    def backward(ctx, grad):
-        (weight,) = ctx.saved_tensors
-        grad = grad.contiguous()
-        n_in, n_out = weight.shape[-2:]
-        of_weight = torch.zeros(ctx.seeds, n_in, n_out, dtype=weight.dtype)
-        flat = grad.numpy().reshape(-1, n_out)
-        arrays = (*ctx.lists, flat, of_weight.numpy(), ctx.batch)
-        run_blocks(_scatter, n_out, *arrays, grain=_COLUMNS)
-        per_seed = grad.reshape(len(grad), ctx.seeds, -1, n_out)
-        of_input = of_bias = None
-        if ctx.needs_input_grad[0]:
-            weights = weight.reshape(ctx.seeds, n_in, n_out)
-            of_input = torch.einsum("tsbo,sio->tsbi", per_seed, weights).reshape(
-                len(grad), -1, n_in
-            )
-        if ctx.bias_shape is not None:
-            # Seed by seed, so that a seed's sum runs in the same order alone and among others.
-            sums = [g.reshape(-1, n_out).sum(0) for g in per_seed.unbind(1)]
-            of_bias = torch.stack(sums).reshape(ctx.bias_shape)
-        return of_input, of_weight.reshape(weight.shape), of_bias, None
-
-
-def gather(spikes, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """As `reference.synapse`, for `Spikes` with index lists; work grows with the spike count."""
-    return _Synapse.apply(spikes.carrier, weight, bias, spikes)
+def synapse(x, weight, bias, delay: int = 0):
+    """As `reference.synapse`; x is `Spikes` or a tensor, float32 or float64."""
+    spikes = x if isinstance(x, Spikes) else Spikes.from_dense(x)
+    return layers.layer(spikes, weight, bias, _PASS, delay=delay)

@@ -2,6 +2,8 @@
 
 import torch
 
+from paraspike.spikes import Spikes
+
 
 class _Product(torch.autograd.Function):
     """x [R, N_in] times w [N_in, N_out], plus b; gradients are products over the same rows alone, so
@@ -22,13 +24,16 @@ class _Product(torch.autograd.Function):
         return of_x, x.T @ grad, of_b
 
 
-def synapse(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Input currents [T, S*B, N_out] of activity x [T, S*B, N_in].
+def synapse(x, weight: torch.Tensor, bias: torch.Tensor | None, delay: int = 0) -> torch.Tensor:
+    """Input currents [T, S*B, N_out] of activity x [T, S*B, N_in], a tensor or `Spikes`.
 
     Args:
         weight: [N_in, N_out], or [S, N_in, N_out] for S seeds whose samples follow one another.
         bias: [N_out] or [S, N_out], or None.
+        delay: steps between activity and its effect; the first ones see nothing, not even the bias.
     """
+    if isinstance(x, Spikes):
+        x = x.dense(weight.dtype).to(weight.device)
     weights = weight[None] if weight.dim() == 2 else weight
     biases = [None] * len(weights) if bias is None else bias.reshape(len(weights), -1)
     parts = []
@@ -37,4 +42,9 @@ def synapse(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) ->
         # Cloned because a product's last bits may depend on how its operands lie in memory.
         part = _Product.apply(rows, w.clone(), b)
         parts.append(part.reshape(*block.shape[:2], w.shape[1]))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    if delay:
+        late = torch.zeros_like(out)
+        late[delay:] = out[: max(0, len(out) - delay)]
+        return late
+    return out

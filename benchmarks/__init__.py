@@ -1,0 +1,1 @@
+"""Side by side against other SNN libraries: `make bench`, or `python -m benchmarks --help`."""

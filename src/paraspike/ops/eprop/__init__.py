@@ -1,0 +1,1 @@
+"""E-prop: weight gradients of a recurrent spiking layer from eligibility traces."""

@@ -1,0 +1,1 @@
+"""A whole layer, synapse, delay, recurrence and neuron, in one pass over time."""

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.libraries import NAMES, YARDSTICK, adapter, versions
 from benchmarks.workloads import Workload
 from paraspike.measure import DISTURBED_ABOVE
-from paraspike.threads import environment
+from paraspike.threads import WAITING, environment
 
 # `benchmarks` is not installed: children start where it lies.
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,9 +40,14 @@ def command(module: str) -> list[str]:
     return [sys.executable, "-m", f"benchmarks.{module}"]
 
 
-def surroundings(threads: int) -> dict[str, str]:
-    """Environment of a child in which every library uses `threads` threads."""
-    return os.environ | environment(threads) | {"JAX_PLATFORMS": "cpu"}
+def surroundings(library: str, threads: int) -> dict[str, str]:
+    """Environment of a child in which every library uses `threads` threads.
+
+    Peers keep OpenMP's own way of waiting, which suits them best; ours asks it to sleep.
+    """
+    ours = environment(threads)
+    asked = ours if library == "paraspike" else {k: v for k, v in ours.items() if k not in WAITING}
+    return os.environ | asked | {"JAX_PLATFORMS": "cpu"}
 
 
 class Child:
@@ -69,7 +74,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
-                env=surroundings(threads),
+                env=surroundings(library, threads),
             )
         self._rest = b""
         try:

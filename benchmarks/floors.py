@@ -78,7 +78,7 @@ def measured(threads: int) -> Rates:
     spec = json.dumps(cores(threads))
     done = subprocess.run(
         [*command("floors"), spec],
-        env=surroundings(threads),
+        env=surroundings("torch", threads),
         cwd=ROOT,
         capture_output=True,
         text=True,

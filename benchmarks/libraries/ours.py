@@ -66,15 +66,15 @@ class _Net(nn.Module):
         for layer in self.layers:
             x = layer(x)
             if every or layer is self.layers[-1]:
-                totals.append(x.totals if hasattr(x, "totals") else x.dense().sum(0))
+                totals.append(x.totals)
         return totals if every else totals[-1]
 
 
 class _Runner(TorchRunner):
     def remark(self) -> str:
         """Which way each layer went at the density it met."""
-        ways = [getattr(layer, "path", None) for layer in self.net.layers]
-        return f"layers by {', '.join(ways)}" if all(ways) else ""
+        shares = [layer.product_share for layer in self.net.layers]
+        return f"share of products in each layer: {', '.join(f'{s:.0%}' for s in shares)}"
 
 
 class _STDP:

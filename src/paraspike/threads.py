@@ -14,9 +14,14 @@ _pool: ThreadPoolExecutor | None = None
 _count: int | None = None
 
 
+# OpenMP's threads else spin for milliseconds after each of torch's operations, on cores we need.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
 def environment(count: int) -> dict[str, str]:
-    """The variables a child process needs so that every library in it uses `count` threads."""
-    return dict.fromkeys(VARIABLES, str(count))
+    """The variables a child process needs so that every library in it uses `count` threads, and
+    torch's threads sleep while ours work."""
+    return dict.fromkeys(VARIABLES, str(count)) | WAITING
 
 
 def get_threads() -> int:

@@ -153,6 +153,9 @@ class _Layer(torch.autograd.Function):
             if split:
                 run_blocks(turn_back, batch, dims, sent.reshape(-1).numpy(), turned,
                            of_input.reshape(-1).numpy())  # fmt: skip
+        else:
+            for part in (of_weight, of_bias, of_loop):
+                part[:] = 0
         if wants and delay:
             of_input[:, max(0, steps - delay) :] = 0
         return (
@@ -244,12 +247,12 @@ def _pack(weight, seeds, k, n, row_step, column_step):
 
 
 def _partial(seeds, groups, size, dtype):
-    """Zeros [S, groups, size] in memory that is used again."""
-    parts = borrow((seeds, groups, size), dtype)
-    return parts.zero_().numpy()
+    """Room for [S, groups, size], which the kernel clears."""
+    return borrow((seeds, groups, size), dtype).numpy()
 
 
 def _sum(parts, shape):
+    """Their sum over the groups; zero where nothing was computed."""
     seeds, _, size = parts.shape
     out = np.empty((seeds, size), parts.dtype)
     run_blocks(fold, size, parts, size, out, grain=1024)

@@ -14,6 +14,13 @@ from paraspike.ops.synapse.chunks import BITS, ROWS, absorb, currents, scratch, 
 from paraspike.ops.synapse.rows import add_row, decode, gather_row, product_rows
 
 
+@njit
+def clear(table, first, rows, n, left, right):
+    """Zero columns left .. right of `rows` rows of n from row `first` on."""
+    for row in range(first, first + rows):
+        table[row * n + left : row * n + right] = 0
+
+
 @functools.cache
 def forward_kernel(option, recurrent):
     @njit
@@ -92,6 +99,10 @@ def backward_kernel(option, recurrent):
             group, part = task // parts, task % parts
             seed, share = group // groups, group % groups
             left, right = part * span, min(n, (part + 1) * span)
+            clear(of_weight, group * n_in, n_in, n, left, right)
+            clear(of_bias, group, 1, n, left, right)
+            if recurrent:
+                clear(of_loop, group * n, n, n, left, right)
             for place in range(share * blocks // groups, (share + 1) * blocks // groups):
                 low = place * block
                 first, width = seed * per_seed + low, min(block, per_seed - low)

@@ -5,6 +5,7 @@ import numpy as np
 from paraspike.datasets.augment import Warp, source_index
 from paraspike.errors import ReaderError
 from paraspike.ops.jit import njit
+from paraspike.threads import run_blocks
 
 
 @njit
@@ -29,38 +30,37 @@ def _longest(times, offsets, index, dt):
 
 
 @njit
-def _spread(times, units, offsets, index, dt, steps, n_units, shifts, zooms, room):
-    """Rows and units of every event of every recording after its warp, ascending in unit within a
-    recording; and how many fall into each row. `room` is no smaller than the number of them."""
+def _spread(start, stop, times, units, offsets, index, dt, steps, n_units, shifts, zooms, room,
+            rows, cells, filled, row_counts):  # fmt: skip
+    """Rows and units of the events of recordings start .. stop after their warp, ascending in unit
+    within a recording, from rows[room[b]] on: filled[b] of them; and how many fall into each row."""
     batch = len(index)
-    rows, cells = np.empty(room, np.int32), np.empty(room, np.int32)
-    row_counts = np.zeros(steps * batch + 1, np.int64)
     unit_first, unit_last = np.empty(n_units, np.int32), np.empty(n_units, np.int32)
     step_first, step_last = np.empty(steps, np.int32), np.empty(steps, np.int32)
     place = np.empty(n_units + 1, np.int32)
-    filled = 0
-    for b in range(batch):
-        start, stop = offsets[index[b]], offsets[index[b] + 1]
-        if start == stop:
+    for b in range(start, stop):
+        first, last = offsets[index[b]], offsets[index[b] + 1]
+        at = room[b]
+        if first == last:
             continue
-        own = bin_of(times[stop - 1], dt) + 1
+        own = bin_of(times[last - 1], dt) + 1
         pad = steps - own
         place[:] = 0
-        for e in range(start, stop):
+        for e in range(first, last):
             place[units[e] + 1] += 1
         for u in range(n_units):
             place[u + 1] += place[u]
-        bins = np.empty(stop - start, np.int32)
         if len(zooms) == 0:
-            for e in range(start, stop):
+            for e in range(first, last):
                 u, row = units[e], (pad + bin_of(times[e], dt)) * batch + b
-                k = filled + place[u]
+                k = at + place[u]
                 place[u] += 1
                 rows[k], cells[k] = row, u
                 row_counts[row + 1] += 1
-            filled += stop - start
+            filled[b] = last - first
             continue
-        for e in range(start, stop):
+        bins = np.empty(last - first, np.int32)
+        for e in range(first, last):
             bins[place[units[e]]] = bin_of(times[e], dt)
             place[units[e]] += 1
         _preimages(own, 0, zooms[b], step_first, step_last)
@@ -71,11 +71,11 @@ def _spread(times, units, offsets, index, dt, steps, n_units, shifts, zooms, roo
                 for k in range(begin, place[u]):
                     for step in range(step_first[bins[k]], step_last[bins[k]] + 1):
                         row = (pad + step) * batch + b
-                        rows[filled], cells[filled] = row, unit
+                        rows[at], cells[at] = row, unit
                         row_counts[row + 1] += 1
-                        filled += 1
+                        at += 1
             begin = place[u]
-    return rows[:filled], cells[:filled], row_counts
+        filled[b] = at - room[b]
 
 
 @njit
@@ -91,29 +91,36 @@ def _preimages(size, shift, zoom, first, last):
 
 
 @njit
-def _compress(rows, cells, pointers):
-    """Stable scatter into rows, which keeps units ascending, then duplicates summed in place."""
-    for row in range(len(pointers) - 1):
-        pointers[row + 1] += pointers[row]
-    place = pointers[:-1].copy()
-    units = np.empty(len(cells), np.int32)
-    for e in range(len(cells)):
-        units[place[rows[e]]] = cells[e]
-        place[rows[e]] += 1
-    counts = np.empty(len(cells), np.float32)
-    kept = 0
-    start = pointers[0]
-    for row in range(len(pointers) - 1):
-        stop, first = pointers[row + 1], kept
-        for e in range(start, stop):
-            if kept > first and units[kept - 1] == units[e]:
-                counts[kept - 1] += 1
+def _sort(start, stop, rows, cells, room, filled, place, units):
+    """Stable scatter of recordings start .. stop into rows, which keeps units ascending; `place` begins
+    as the rows' pointers. A row belongs to one recording."""
+    for b in range(start, stop):
+        for e in range(room[b], room[b] + filled[b]):
+            units[place[rows[e]]] = cells[e]
+            place[rows[e]] += 1
+
+
+@njit
+def _distinct(start, stop, pointers, units, kept):
+    """How many different units each row of start .. stop holds, into kept[row + 1]."""
+    for row in range(start, stop):
+        count = 0
+        for e in range(pointers[row], pointers[row + 1]):
+            count += e == pointers[row] or units[e] != units[e - 1]
+        kept[row + 1] = count
+
+
+@njit
+def _merge(start, stop, pointers, units, kept, out, counts):
+    """Rows start .. stop with equal units summed."""
+    for row in range(start, stop):
+        at = kept[row] - 1
+        for e in range(pointers[row], pointers[row + 1]):
+            if e == pointers[row] or units[e] != units[e - 1]:
+                at += 1
+                out[at], counts[at] = units[e], 1
             else:
-                units[kept], counts[kept] = units[e], 1
-                kept += 1
-        start = stop
-        pointers[row + 1] = kept
-    return units[:kept], counts[:kept]
+                counts[at] += 1
 
 
 def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
@@ -148,17 +155,26 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
         raise ReaderError(
             f"a warp for {len(warp.shift)} recordings, {len(index)} asked", "bin_events"
         )
-    room = int((data.offsets[index + 1] - data.offsets[index]).sum())
+    sizes = data.offsets[index + 1] - data.offsets[index]
     shifts, zooms = np.zeros(0, np.int64), np.zeros(0)
     if warp is not None:
         shifts, zooms = np.asarray(warp.shift, np.int64), np.asarray(warp.zoom, np.float64)
-        room *= (int(zooms.max(initial=0)) + 1) ** 2
-    arrays = data.times, data.units, data.offsets
-    rows, cells, pointers = _spread(
-        *arrays, index, float(dt), int(steps), data.n_units, shifts, zooms, room
-    )
-    units, counts = _compress(rows, cells, pointers)
-    return pointers, units, counts
+        sizes = sizes * (int(zooms.max(initial=0)) + 1) ** 2
+    room = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    rows, cells = np.empty(room[-1], np.int32), np.empty(room[-1], np.int32)
+    batch, n_rows = len(index), steps * len(index)
+    filled, pointers = np.zeros(batch, np.int64), np.zeros(n_rows + 1, np.int64)
+    run_blocks(_spread, batch, data.times, data.units, data.offsets, index, float(dt), int(steps),
+               data.n_units, shifts, zooms, room, rows, cells, filled, pointers)  # fmt: skip
+    np.cumsum(pointers, out=pointers)
+    units = np.empty(pointers[-1], np.int32)
+    run_blocks(_sort, batch, rows, cells, room, filled, pointers[:-1].copy(), units)
+    kept = np.zeros(n_rows + 1, np.int64)
+    run_blocks(_distinct, n_rows, pointers, units, kept)
+    np.cumsum(kept, out=kept)
+    out, counts = np.empty(kept[-1], np.int32), np.empty(kept[-1], np.float32)
+    run_blocks(_merge, n_rows, pointers, units, kept, out, counts)
+    return kept, out, counts
 
 
 def steps_needed(data, dt: float) -> int:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import snntorch
 import torch
 from torch import nn
 
@@ -7,7 +8,7 @@ from paraspike import backends
 from paraspike.errors import ReaderError
 from paraspike.layer import Draws, Layer
 from paraspike.network import Network, reduce_time
-from paraspike.neurons import LIF, LeakyIntegrator, ReLU, cuba
+from paraspike.neurons import LIF, LeakyIntegrator, ReLU, Surrogate, cuba
 from paraspike.papers import spsn
 from paraspike.spikes import Spikes
 
@@ -164,3 +165,33 @@ def test_no_steps_make_no_activity(model):
     x = Spikes.from_lists(np.zeros(1, np.int64), [], [], (0, 4, 6))
     out = net(x, Draws(np.arange(4), np.repeat([0, 1], 2)))
     assert out.readout.shape == (0, 4, 3) and out.hidden[0].shape == (0, 4, 4)
+
+
+def test_layers_replace_a_snntorch_loop():
+    """The README's swap: same spikes and weight gradients as Linear and snn.Leaky step by step."""
+    lif = LIF(a_uu=0.9, reset="subtract", reset_at="next_step", surrogate=Surrogate(slope=25))
+    net = nn.Sequential(
+        Layer(40, 30, lif, bias=False, name="1"), Layer(30, 5, lif, bias=False, name="2")
+    )
+    linear = [nn.Linear(layer.n_in, layer.n_out, bias=False) for layer in net]
+    leaky = [
+        snntorch.Leaky(beta=0.9, spike_grad=snntorch.surrogate.fast_sigmoid(slope=25)) for _ in net
+    ]
+    with torch.no_grad():
+        for layer, plain in zip(net, linear, strict=True):
+            # Multiples of 1/64 add up exactly in any order.
+            layer.weight.copy_((128 * layer.weight).round() / 64)
+            plain.weight.copy_(layer.weight.T)
+    x = activity((30, 4, 40), 0.2)
+    memory, out = [neuron.init_leaky() for neuron in leaky], []
+    for x_t in x:
+        for i, (plain, neuron) in enumerate(zip(linear, leaky, strict=True)):
+            x_t, memory[i] = neuron(plain(x_t), memory[i])
+        out.append(x_t)
+    expected, spikes = torch.stack(out), net(x)
+    assert expected.sum() > 10 and torch.equal(spikes, expected)
+    targets = torch.tensor([0, 1, 2, 3])
+    for s in (expected, spikes):
+        nn.functional.cross_entropy(s.mean(0), targets).backward()
+    for layer, plain in zip(net, linear, strict=True):
+        torch.testing.assert_close(layer.weight.grad.T, plain.weight.grad, rtol=1e-4, atol=1e-6)

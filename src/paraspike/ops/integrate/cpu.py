@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from paraspike.buffers import borrow
 from paraspike.neurons import LeakyIntegrator
 from paraspike.ops.jit import njit
 from paraspike.threads import run_blocks
@@ -30,7 +31,7 @@ def _scan(start, stop, x, out, a_ii, a_uu, a_ui, backwards):
 
 def _run(x: torch.Tensor, neuron: LeakyIntegrator, backwards: bool) -> torch.Tensor:
     x = x.contiguous()
-    out = torch.empty_like(x)
+    out = borrow(x.shape, x.dtype)
     steps = x.shape[0]
     if x.numel():
         flat = x.numpy().reshape(steps, -1)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from paraspike.buffers import borrow
 from paraspike.neurons import SPSN
 from paraspike.ops.integrate import cpu as integration
 from paraspike.ops.jit import njit
@@ -138,7 +139,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, neuron, key):
         x = x.detach().contiguous()
-        spikes, factor = torch.empty_like(x), torch.empty_like(x)
+        spikes, factor = borrow(x.shape, x.dtype), borrow(x.shape, x.dtype)
         li = neuron.integrator
         ctx.scalars = tuple(np.float32(a) for a in (li.a_ii, li.a_uu, li.a_ui))
         if x.numel():
@@ -152,7 +153,7 @@ class _Layer(torch.autograd.Function):
     def backward(ctx, grad):
         (factor,) = ctx.saved_tensors
         grad = grad.contiguous()
-        out = torch.empty_like(grad)
+        out = borrow(grad.shape, grad.dtype)
         if grad.numel():
             arrays = [a.numpy().reshape(len(grad), -1) for a in (grad, factor, out)]
             run_blocks(_backward, arrays[0].shape[1], *arrays, *ctx.scalars, grain=_LANES)

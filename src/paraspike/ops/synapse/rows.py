@@ -184,35 +184,46 @@ def outer_rows(x, at_x, rows, k, line, at_line, target, t0, n, left, right):
     left <= j < right."""
     last = k - 1
     for i in range(0, k, _TILE):
+        # Rows beyond the last are the last once more, stored before it is.
+        o0, o1 = t0 + i * n, t0 + min(i + 1, last) * n
+        o2, o3 = t0 + min(i + 2, last) * n, t0 + min(i + 3, last) * n
+        o4, o5 = t0 + min(i + 4, last) * n, t0 + min(i + 5, last) * n
+        o6, o7 = t0 + min(i + 6, last) * n, t0 + min(i + 7, last) * n
         i1, i2, i3 = min(i + 1, last), min(i + 2, last), min(i + 3, last)
         i4, i5, i6 = min(i + 4, last), min(i + 5, last), min(i + 6, last)
         i7 = min(i + 7, last)
-        for j in range(left, right, LANES):
-            some = lanes_below(right - j)
-            c0 = load_some(target, t0 + i * n + j, some)
-            c1 = load_some(target, t0 + i1 * n + j, some)
-            c2 = load_some(target, t0 + i2 * n + j, some)
-            c3 = load_some(target, t0 + i3 * n + j, some)
-            c4 = load_some(target, t0 + i4 * n + j, some)
-            c5 = load_some(target, t0 + i5 * n + j, some)
-            c6 = load_some(target, t0 + i6 * n + j, some)
-            c7 = load_some(target, t0 + i7 * n + j, some)
+        j = left
+        while right - j >= STRIP:
+            w0, w1 = load32(target, o0 + j), load32(target, o1 + j)
+            w2, w3 = load32(target, o2 + j), load32(target, o3 + j)
+            w4, w5 = load32(target, o4 + j), load32(target, o5 + j)
+            w6, w7 = load32(target, o6 + j), load32(target, o7 + j)
             for r in range(rows):
-                v, a = load_some(line, at_line[r] + j, some), at_x[r]
-                c0 = fma(splat(x[a + i]), v, c0)
-                c1 = fma(splat(x[a + i1]), v, c1)
-                c2 = fma(splat(x[a + i2]), v, c2)
-                c3 = fma(splat(x[a + i3]), v, c3)
-                c4 = fma(splat(x[a + i4]), v, c4)
-                c5 = fma(splat(x[a + i5]), v, c5)
-                c6 = fma(splat(x[a + i6]), v, c6)
-                c7 = fma(splat(x[a + i7]), v, c7)
-            # Rows beyond the last are the last once more: stored first, then overwritten by itself.
-            store_some(target, t0 + i7 * n + j, c7, some)
-            store_some(target, t0 + i6 * n + j, c6, some)
-            store_some(target, t0 + i5 * n + j, c5, some)
-            store_some(target, t0 + i4 * n + j, c4, some)
-            store_some(target, t0 + i3 * n + j, c3, some)
-            store_some(target, t0 + i2 * n + j, c2, some)
-            store_some(target, t0 + i1 * n + j, c1, some)
-            store_some(target, t0 + i * n + j, c0, some)
+                u, a = load32(line, at_line[r] + j), at_x[r]
+                w0 = fma(splat32(x[a + i]), u, w0)
+                w1 = fma(splat32(x[a + i1]), u, w1)
+                w2 = fma(splat32(x[a + i2]), u, w2)
+                w3 = fma(splat32(x[a + i3]), u, w3)
+                w4 = fma(splat32(x[a + i4]), u, w4)
+                w5 = fma(splat32(x[a + i5]), u, w5)
+                w6 = fma(splat32(x[a + i6]), u, w6)
+                w7 = fma(splat32(x[a + i7]), u, w7)
+            store(target, o7 + j, w7)
+            store(target, o6 + j, w6)
+            store(target, o5 + j, w5)
+            store(target, o4 + j, w4)
+            store(target, o3 + j, w3)
+            store(target, o2 + j, w2)
+            store(target, o1 + j, w1)
+            store(target, o0 + j, w0)
+            j += STRIP
+        while j < right:
+            some = lanes_below(right - j)
+            for c in range(min(_TILE, k - i)):
+                at = t0 + (i + c) * n + j
+                total = load_some(target, at, some)
+                for r in range(rows):
+                    v = load_some(line, at_line[r] + j, some)
+                    total = fma(splat(x[at_x[r] + i + c]), v, total)
+                store_some(target, at, total, some)
+            j += LANES

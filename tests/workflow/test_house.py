@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+import torch
 import yaml
 
 from paraspike import paths
@@ -95,7 +96,10 @@ def test_every_link_of_the_readme_leads_to_a_file():
 
 
 def test_the_readmes_python_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    names = {}
-    exec(code, names)
-    assert names["logits"].shape == (64, 20)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    names = {"x": torch.ones(5, 4, 700), "targets": torch.arange(4)}
+    for code in blocks:
+        exec(code, names)
+    assert names["logits"].shape == (64, 20) and names["spikes"].shape == (5, 4, 20)
+    names["loss"].backward()
+    assert len(blocks) == 2 and names["net"][0].weight.grad.any()

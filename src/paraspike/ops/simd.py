@@ -9,66 +9,14 @@ import operator
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.datamodel.models import PrimitiveModel
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, register_model
-from numba.np.arrayobj import make_array
+from numba.extending import intrinsic
+
+from paraspike.ops.vec import Vec, bytes_of, call, overloaded, pointer, spread
 
 # Lanes of the vectors that walk over neurons; spikes of as many neurons make one word of bits.
 LANES = 16
-
-
-class Vec(types.Type):
-    """`lanes` numbers of type `element`; of booleans, a mask."""
-
-    def __init__(self, element, lanes):
-        self.element, self.lanes = element, lanes
-        super().__init__(f"Vec({element}, {lanes})")
-
-    @property
-    def key(self):
-        return self.element, self.lanes
-
-
-@register_model(Vec)
-class _Model(PrimitiveModel):
-    def __init__(self, manager, kind):
-        bit = kind.element == types.boolean
-        element = ir.IntType(1) if bit else manager.lookup(kind.element).get_value_type()
-        super().__init__(manager, kind, ir.VectorType(element, kind.lanes))
-
-
-def _pointer(context, builder, signature_, args, vector):
-    """Address of array[index] for the first two arguments, as a pointer to `vector`."""
-    array = make_array(signature_.args[0])(context, builder, args[0])
-    index = context.cast(builder, args[1], signature_.args[1], types.intp)
-    return builder.bitcast(builder.gep(array.data, [index]), vector.as_pointer())
-
-
-def _bytes(kind):
-    return kind.element.bitwidth // 8
-
-
-def _spread(context, builder, kind, value):
-    """A scalar in every lane."""
-    vector, word = context.get_value_type(kind), ir.IntType(32)
-    nothing = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(nothing, value, ir.Constant(word, 0))
-    return builder.shuffle_vector(
-        one, nothing, ir.Constant(ir.VectorType(word, kind.lanes), [0] * kind.lanes)
-    )
-
-
-def _call(context, builder, name, result, args):
-    """Call an LLVM intrinsic."""
-    kind = ir.FunctionType(result, [a.type for a in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
-
-
-def _overloaded(name, kind):
-    return f"llvm.{name}.v{kind.lanes}f{kind.element.bitwidth}"
 
 
 def _loader(lanes):
@@ -77,8 +25,8 @@ def _loader(lanes):
         kind = Vec(array.dtype, lanes)
 
         def code(context, builder, signature_, args):
-            address = _pointer(context, builder, signature_, args, context.get_value_type(kind))
-            return builder.load(address, align=_bytes(kind))
+            address = pointer(context, builder, signature_, args, context.get_value_type(kind))
+            return builder.load(address, align=bytes_of(kind))
 
         return kind(array, index), code
 
@@ -89,7 +37,7 @@ def _splatter(lanes):
     @intrinsic
     def splat(context, value):
         kind = Vec(value, lanes)
-        return kind(value), lambda context, builder, _, args: _spread(
+        return kind(value), lambda context, builder, _, args: spread(
             context, builder, kind, args[0]
         )
 
@@ -105,8 +53,8 @@ def store(context, array, index, value):
     """array[index : index + lanes] = value, for a C-contiguous 1-D array."""
 
     def code(context, builder, signature_, args):
-        address = _pointer(context, builder, signature_, args, args[2].type)
-        builder.store(args[2], address, align=_bytes(value))
+        address = pointer(context, builder, signature_, args, args[2].type)
+        builder.store(args[2], address, align=bytes_of(value))
         return context.get_dummy_value()
 
     return types.void(array, index, value), code
@@ -119,11 +67,11 @@ def load_some(context, array, index, mask):
 
     def code(context, builder, signature_, args):
         vector = context.get_value_type(kind)
-        address = _pointer(context, builder, signature_, args, vector)
-        align = ir.Constant(ir.IntType(32), _bytes(kind))
-        name = _overloaded("masked.load", kind) + ".p0"
+        address = pointer(context, builder, signature_, args, vector)
+        align = ir.Constant(ir.IntType(32), bytes_of(kind))
+        name = overloaded("masked.load", kind) + ".p0"
         zero = ir.Constant(vector, None)
-        return _call(context, builder, name, vector, [address, align, args[2], zero])
+        return call(context, builder, name, vector, [address, align, args[2], zero])
 
     return kind(array, index, mask), code
 
@@ -133,10 +81,10 @@ def store_some(context, array, index, value, mask):
     """As `store`, in the mask's lanes only."""
 
     def code(context, builder, signature_, args):
-        address = _pointer(context, builder, signature_, args, args[2].type)
-        align = ir.Constant(ir.IntType(32), _bytes(value))
-        name = _overloaded("masked.store", value) + ".p0"
-        _call(context, builder, name, ir.VoidType(), [args[2], address, align, args[3]])
+        address = pointer(context, builder, signature_, args, args[2].type)
+        align = ir.Constant(ir.IntType(32), bytes_of(value))
+        name = overloaded("masked.store", value) + ".p0"
+        call(context, builder, name, ir.VoidType(), [args[2], address, align, args[3]])
         return context.get_dummy_value()
 
     return types.void(array, index, value, mask), code
@@ -146,10 +94,10 @@ def _prefetcher(writes):
     @intrinsic
     def prefetch(context, array, index):
         def code(context, builder, signature_, args):
-            address = _pointer(context, builder, signature_, args, ir.IntType(8))
+            address = pointer(context, builder, signature_, args, ir.IntType(8))
             # Into the second-level cache, data.
             hints = [ir.Constant(ir.IntType(32), hint) for hint in (writes, 2, 1)]
-            _call(context, builder, "llvm.prefetch.p0", ir.VoidType(), [address, *hints])
+            call(context, builder, "llvm.prefetch.p0", ir.VoidType(), [address, *hints])
             return context.get_dummy_value()
 
         return types.void(array, index), code
@@ -166,27 +114,24 @@ def fma(context, a, b, c):
     """a b + c, rounded once."""
 
     def code(context, builder, _, args):
-        return _call(context, builder, _overloaded("fma", a), args[0].type, args)
+        return call(context, builder, overloaded("fma", a), args[0].type, args)
 
     return a(a, b, c), code
 
 
-@intrinsic
-def absolute(context, a):
-    def code(context, builder, _, args):
-        return _call(context, builder, _overloaded("fabs", a), args[0].type, args)
+def _function(name):
+    @intrinsic
+    def function(context, a):
+        def code(context, builder, _, args):
+            return call(context, builder, overloaded(name, a), args[0].type, args)
 
-    return a(a), code
+        return a(a), code
+
+    return function
 
 
-@intrinsic
-def exponential(context, a):
-    """exp, lane by lane through the C library."""
-
-    def code(context, builder, _, args):
-        return _call(context, builder, _overloaded("exp", a), args[0].type, args)
-
-    return a(a), code
+# |a|; and exp, lane by lane through the C library.
+absolute, exponential = _function("fabs"), _function("exp")
 
 
 @intrinsic
@@ -205,7 +150,7 @@ def lanes_below(context, count):
         number = context.cast(builder, args[0], signature_.args[0], types.int32)
         index = ir.Constant(ir.VectorType(word, LANES), list(range(LANES)))
         return builder.icmp_signed(
-            "<", index, _spread(context, builder, Vec(types.int32, LANES), number)
+            "<", index, spread(context, builder, Vec(types.int32, LANES), number)
         )
 
     return kind(count), code
@@ -240,10 +185,10 @@ def set_lanes(context, bits, base):
         word, vector = ir.IntType(32), context.get_value_type(kind)
         start = context.cast(builder, args[1], signature_.args[1], types.int32)
         index = ir.Constant(vector, list(range(LANES)))
-        lanes = builder.add(index, _spread(context, builder, kind, start))
+        lanes = builder.add(index, spread(context, builder, kind, start))
         mask = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), LANES))
         name = f"llvm.experimental.vector.compress.v{LANES}i{word.width}"
-        return _call(
+        return call(
             context, builder, name, vector, [lanes, mask, ir.Constant(vector, ir.Undefined)]
         )
 
@@ -256,7 +201,7 @@ def trailing_zeros(context, word):
 
     def code(context, builder, _, args):
         undefined_at_zero = ir.Constant(ir.IntType(1), 1)
-        return _call(context, builder, "llvm.cttz.i64", ir.IntType(64), [*args, undefined_at_zero])
+        return call(context, builder, "llvm.cttz.i64", ir.IntType(64), [*args, undefined_at_zero])
 
     return types.int64(types.uint64), code
 
@@ -266,7 +211,7 @@ def set_bits(context, word):
     """How many bits of a uint64 are set."""
 
     def code(context, builder, _, args):
-        return _call(context, builder, "llvm.ctpop.i64", ir.IntType(64), args)
+        return call(context, builder, "llvm.ctpop.i64", ir.IntType(64), args)
 
     return types.int64(types.uint64), code
 
@@ -286,7 +231,7 @@ def _define(symbol, emit, result=lambda kind: kind, masks=False):
     def lower(context, builder, signature_, args):
         kind = next(a for a in signature_.args if isinstance(a, Vec))
         whole = [
-            value if isinstance(a, Vec) else _spread(context, builder, kind, value)
+            value if isinstance(a, Vec) else spread(context, builder, kind, value)
             for a, value in zip(signature_.args, args, strict=True)
         ]
         return emit(builder, *whole)

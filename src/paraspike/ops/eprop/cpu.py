@@ -11,9 +11,9 @@ import torch
 from paraspike.errors import ReaderError
 from paraspike.ops.eprop.reference import check, coefficients
 from paraspike.ops.jit import njit
-from paraspike.ops.layer.cpu import source_of
 from paraspike.ops.simd import LANES, fma, lanes_below, load, load_some, splat, store
 from paraspike.ops.synapse.chunks import ROWS, absorb, scratch
+from paraspike.ops.synapse.sources import source_of
 from paraspike.spikes import Spikes
 from paraspike.threads import run_blocks
 

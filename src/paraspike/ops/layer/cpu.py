@@ -7,10 +7,9 @@ from paraspike.buffers import borrow
 from paraspike.errors import ReaderError
 from paraspike.ops.jit import njit
 from paraspike.ops.layer.kernels import backward_kernel, fold, forward_kernel, turn_back
-from paraspike.ops.lif.rows import coefficients, options
-from paraspike.ops.simd import set_bits
+from paraspike.ops.lif.options import coefficients, options
 from paraspike.ops.synapse import rows
-from paraspike.ops.synapse.chunks import BITS, DENSE, LISTS
+from paraspike.ops.synapse.sources import density_of, source_of
 from paraspike.spikes import Spikes
 from paraspike.threads import get_threads, run_blocks
 
@@ -69,7 +68,7 @@ class _Layer(torch.autograd.Function):
         span = -(-n // (64 * parts)) * 64
         dims = (steps, batch, n_in, n, per_seed, block, delay, span, 4 * words)
         source = source_of(x, real)
-        density = _density(source, x.shape)
+        density = density_of(source, x.shape)
         product = density > _PACK_ABOVE
         packed = np.empty(0, real)
         if product:
@@ -197,40 +196,6 @@ def _check(x, weight, bias, recurrent):
             "operator layer, backend cpu",
             "float32 or float64 on the CPU",
         )
-
-
-def source_of(x: Spikes, real):
-    """The presynaptic activity in the form it is held in, as the kernels take it."""
-    pointers, units = np.zeros(1, np.int64), np.empty(0, np.int32)
-    counts, words, raster = np.empty(0, real), np.empty(0, np.uint16), np.empty(0, real)
-    n_words, kind = 0, DENSE
-    if x.has_lists:
-        kind = LISTS
-        pointers, units, counts = x.lists
-        counts = counts.astype(real, copy=False)
-    elif x.has_bits:
-        kind, words = BITS, x.bits.view(np.uint16).reshape(-1)
-        n_words = 4 * x.bits.shape[1]
-    else:
-        dtype = torch.float64 if real is np.float64 else torch.float32
-        raster = x.dense(dtype).detach().contiguous().reshape(-1).numpy()
-    return kind, pointers, units, counts, words, n_words, raster
-
-
-def _density(source, shape) -> float:
-    """Share of non-zeros; 1 for a dense raster, which is not counted beforehand."""
-    size = max(1, int(np.prod(shape)))
-    if source[0] == LISTS:
-        return len(source[2]) / size
-    return _count_bits(source[4].view(np.uint64)) / size if source[0] == BITS else 1.0
-
-
-@njit
-def _count_bits(words):
-    total = 0
-    for word in words:
-        total += set_bits(word)
-    return total
 
 
 @njit

@@ -7,7 +7,8 @@ import torch
 
 from paraspike.neurons import LIF
 from paraspike.ops.jit import njit
-from paraspike.ops.lif.rows import ADJOINTS, STATES, advance, coefficients, options, retreat
+from paraspike.ops.lif.options import coefficients, options
+from paraspike.ops.lif.rows import ADJOINTS, STATES, advance, retreat
 from paraspike.ops.simd import LANES, from_bits, lanes_below, select, splat, store_some
 from paraspike.threads import run_blocks
 

@@ -6,8 +6,6 @@ without branches; coefficients are run-time scalars (`neurons.LIF` has the equat
 
 import numpy as np
 
-from paraspike.errors import ReaderError
-from paraspike.neurons import LIF, LeakyIntegrator, Surrogate
 from paraspike.ops.jit import njit
 from paraspike.ops.simd import (
     LANES,
@@ -24,56 +22,10 @@ from paraspike.ops.simd import (
     to_bits,
 )
 
-_RESETS = ("none", "zero", "subtract")
-_GRADIENTS = ("through", "masked", "full")
-_REFRACTORY = ("none", "block_spike", "clamp_input")
 # Sections of a sample's state: synaptic current, potential, adaptation, previous input.
 STATES = 4
 # Of its adjoint: to the potential, the current, the adaptation, the previous input, the spike.
 ADJOINTS = 5
-
-
-def options(neuron) -> tuple[int, ...]:
-    """The integers a kernel is specialised on, for a LIF or a LeakyIntegrator.
-
-    (fires, reset, late, gate, strict, refractory, adaptive, previous, keeps_drive, reset_grad, surrogate
-    shape, surrogate at the potential after the reset)
-    """
-    if isinstance(neuron, LeakyIntegrator):
-        return (0,) * 12
-    if not isinstance(neuron, LIF):
-        raise ReaderError(
-            f"no LIF kernel for a neuron of type {type(neuron).__name__}", "ops/lif/rows.py"
-        )
-    resets, late = neuron.reset != "none", neuron.reset_at == "next_step"
-    refractory = neuron.refractory if neuron.refractory_steps > 0 else "none"
-    gate = neuron.gate_input and late and neuron.reset == "zero"
-    reset_grad = _GRADIENTS.index(neuron.reset_grad) if resets else 0
-    return (
-        1,
-        _RESETS.index(neuron.reset),
-        int(late and resets),
-        int(gate),
-        int(neuron.strict),
-        _REFRACTORY.index(refractory),
-        int(neuron.adaptive),
-        int(neuron.c1 != 0),
-        int(gate and reset_grad == 2),
-        reset_grad,
-        Surrogate.SHAPES.index(neuron.surrogate.shape),
-        int(neuron.surrogate_at == "post" and resets and not late),
-    )
-
-
-def coefficients(neuron, dtype) -> tuple:
-    """(a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, slope, height, 0, 1) as scalars of a NumPy dtype."""
-    names = ("a_ii", "a_uu", "a_ui", "c0", "c1", "threshold", "beta", "rho")
-    surrogate = getattr(neuron, "surrogate", Surrogate())
-    values = [getattr(neuron, name, 0.0) for name in names]
-    # Scaled so that every shape compares slope |v| with one.
-    scale = {"arctan": np.pi / 2, "boxcar": 2.0}.get(surrogate.shape, 1.0)
-    values += [scale * surrogate.slope, surrogate.height, 0.0, 1.0]
-    return tuple(np.dtype(dtype).type(v) for v in values)
 
 
 @njit(forceinline=True)

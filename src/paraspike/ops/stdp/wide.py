@@ -4,7 +4,7 @@ a jitted function defeats Numba's cache."""
 from numba.core import types
 from numba.extending import intrinsic
 
-from paraspike.ops.simd import Vec, _bytes, _pointer, _spread
+from paraspike.ops.vec import Vec, bytes_of, pointer, spread
 
 
 @intrinsic(prefer_literal=True)
@@ -15,8 +15,8 @@ def load_wide(context, array, index, lanes):
     kind = Vec(array.dtype, lanes.literal_value)
 
     def code(context, builder, signature_, args):
-        address = _pointer(context, builder, signature_, args, context.get_value_type(kind))
-        return builder.load(address, align=_bytes(kind))
+        address = pointer(context, builder, signature_, args, context.get_value_type(kind))
+        return builder.load(address, align=bytes_of(kind))
 
     return kind(array, types.unliteral(index), lanes), code
 
@@ -27,6 +27,6 @@ def splat_wide(context, value, lanes):
     if not isinstance(lanes, types.IntegerLiteral):
         return None
     kind = Vec(types.unliteral(value), lanes.literal_value)
-    return kind(types.unliteral(value), lanes), lambda context, builder, _, args: _spread(
+    return kind(types.unliteral(value), lanes), lambda context, builder, _, args: spread(
         context, builder, kind, args[0]
     )

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -231,3 +233,24 @@ def test_potentials_are_traced():
     _, potential = cpu.layer(Spikes.from_dense(x), weight, None, PLAIN, trace=True)
     _, before, _ = lif.lif(x @ weight, PLAIN, trace=True)
     torch.testing.assert_close(potential, before)
+
+
+def test_several_python_threads_may_call_it_at_once():
+    dense = raster((30, 16, 40), 0.2, 0, torch.float32)
+    weight = torch.randn(40, 50, generator=torch.Generator().manual_seed(0)) / 3
+
+    def run(_=None):
+        leaf = weight.clone().requires_grad_()
+        out = cpu.layer(given_as("lists", dense)[0], leaf, None, PLAIN)
+        out.totals.square().sum().backward()
+        return out.dense(), leaf.grad
+
+    try:
+        set_threads(2)
+        alone = run()
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(run, range(16)))
+    finally:
+        set_threads(1)
+    for out, grad in together:
+        assert torch.equal(out, alone[0]) and torch.equal(grad, alone[1])

@@ -64,9 +64,19 @@ class Spikes:
                 "Spikes.from_lists",
                 "row_pointers has T*B + 1 entries, the last one is the number of events",
             )
+        units = np.ascontiguousarray(units, np.int32)
+        # Kernels use both as addresses.
+        in_order = bool((row_pointers[1:] >= row_pointers[:-1]).all())
+        inside = len(units) == 0 or (units.min() >= 0 and units.max() < shape[2])
+        if not (in_order and inside and len(counts) == len(units)):
+            raise ReaderError(
+                f"index lists do not describe a raster of {shape[2]} units",
+                "Spikes.from_lists",
+                "row_pointers never fall, units lie in 0 .. N-1, one count for each",
+            )
         lists = (
             row_pointers,
-            np.ascontiguousarray(units, np.int32),
+            units,
             np.ascontiguousarray(counts, np.float32),
         )
         return cls(shape, lists=lists)

@@ -254,3 +254,35 @@ def test_several_python_threads_may_call_it_at_once():
         set_threads(1)
     for out, grad in together:
         assert torch.equal(out, alone[0]) and torch.equal(grad, alone[1])
+
+
+def test_an_input_changed_before_the_way_back_is_noticed():
+    x = raster((5, 2, 10), 0.5, 0, torch.float32)
+    weight = torch.ones(10, 4, requires_grad=True)
+    total = cpu.layer(Spikes.from_dense(x), weight, None, PLAIN).totals.sum()
+    x.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
+
+
+def test_without_gradients_no_history_is_kept(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(
+        cpu, "borrow", lambda s, d: shapes.append(tuple(s)) or torch.empty(s, dtype=d)
+    )
+    weight = torch.ones(10, 4, requires_grad=True)
+    x = Spikes.from_dense(raster((50, 2, 10), 0.5, 0, torch.float32))
+    with torch.no_grad():
+        silent = cpu.layer(x, weight, None, PLAIN).dense()
+    assert shapes == [(2, 1, 4)]
+    assert torch.equal(silent, cpu.layer(x, weight, None, PLAIN).dense().detach())
+
+
+def test_lists_that_point_outside_the_raster_are_refused():
+    for pointers, units in (([0, 1], [3]), ([0, 1], [-1])):
+        with pytest.raises(ReaderError, match="index lists"):
+            Spikes.from_lists(pointers, units, [1.0], (1, 1, 3))
+    with pytest.raises(ReaderError):
+        Spikes.from_lists([0, 5, 1], [0], [1.0], (2, 1, 3))
+    with pytest.raises(ReaderError, match="delay"):
+        cpu.layer(Spikes.from_dense(torch.ones(2, 1, 3)), torch.ones(3, 2), None, PLAIN, delay=-1)

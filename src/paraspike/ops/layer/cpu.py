@@ -40,9 +40,11 @@ def layer(
     Raises:
         ReaderError: shapes or dtypes that do not fit.
     """
-    _check(x, weight, bias, recurrent)
+    _check(x, weight, bias, recurrent, delay)
+    # Asked here: inside a Function a parameter seems to need its gradient under no_grad too.
+    learns = torch.is_grad_enabled()
     out, totals, bits, potential, taken = _Layer.apply(
-        x.carrier, weight, bias, recurrent, x, neuron, delay, trace
+        x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns
     )
     if notes is not None:
         notes["product_share"] = float(taken[:, 1].sum() / max(1, taken[:, 0].sum()))
@@ -53,7 +55,7 @@ def layer(
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, carrier, weight, bias, recurrent, x, neuron, delay, trace):
+    def forward(ctx, carrier, weight, bias, recurrent, x, neuron, delay, trace, learns):
         ctx.set_materialize_grads(False)
         steps, batch, n_in = x.shape
         n, dtype = weight.shape[-1], weight.dtype
@@ -82,7 +84,7 @@ class _Layer(torch.autograd.Function):
         bits = np.zeros((steps * batch, words), np.uint64)
         totals = torch.zeros(batch, n, dtype=dtype)
         chosen = options(neuron)
-        stores = bool(not neuron.fires or trace or any(ctx.needs_input_grad))
+        stores = bool(not neuron.fires or trace or (learns and any(ctx.needs_input_grad)))
         # Sample by sample in memory, as it is walked; a readout's output is time first as all activity is.
         shape = (batch, steps if stores else 1, n) if neuron.fires else (steps, batch, n)
         step, stride = (n * stores, shape[1] * n) if neuron.fires else (batch * n, n)
@@ -101,7 +103,8 @@ class _Layer(torch.autograd.Function):
         ctx.source, ctx.dims, ctx.neuron, ctx.product = source, dims, neuron, product
         ctx.bits, ctx.potential, ctx.more = bits, potential, (adaptation, drives)
         ctx.biased, ctx.strides = None if bias is None else bias.shape, (step, stride)
-        ctx.save_for_backward(weight, recurrent)
+        # The carrier too: torch then notices an input that was changed in place before the way back.
+        ctx.save_for_backward(weight, recurrent, carrier)
         if neuron.fires:
             out = torch.zeros((), dtype=dtype).expand(steps, batch, n)
         else:
@@ -110,12 +113,12 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad, total, *_):
-        weight, recurrent = ctx.saved_tensors
+        weight, recurrent, _ = ctx.saved_tensors
         steps, batch, n_in, n, per_seed, block, delay, span, words = ctx.dims
         seeds, dtype = weight.shape[0] if weight.dim() == 3 else 1, weight.dtype
         real = np.float64 if dtype == torch.float64 else np.float32
         if grad is None and total is None:
-            return (None,) * 8
+            return (None,) * 9
         groups = max(1, min(_GROUPS, -(-per_seed // block)))
         parts = (
             1 if recurrent is not None else min(-(-n // 64), -(-get_threads() // (seeds * groups)))
@@ -162,7 +165,7 @@ class _Layer(torch.autograd.Function):
             _sum(of_weight, weight.shape),
             None if ctx.biased is None else _sum(of_bias, ctx.biased),
             None if recurrent is None else _sum(of_loop, recurrent.shape),
-            *[None] * 4,
+            *[None] * 5,
         )
 
 
@@ -177,7 +180,7 @@ def _rows_of(grad, n, dtype):
     return grad.as_strided((max(0, reach),), (1,)).numpy(), step, stride
 
 
-def _check(x, weight, bias, recurrent):
+def _check(x, weight, bias, recurrent, delay):
     n_in, n = weight.shape[-2:]
     seeds = weight.shape[0] if weight.dim() == 3 else 1
     fits = x.shape[2] == n_in and x.shape[1] % seeds == 0
@@ -189,6 +192,14 @@ def _check(x, weight, bias, recurrent):
             "activity {}, weight {}, bias {} and recurrent weight {} do not fit".format(*shapes),
             "operator layer, backend cpu",
             "[T, S*B, N_in], [S, N_in, N], [S, N], [S, N, N]",
+        )
+    if delay < 0:
+        raise ReaderError(f"a delay of {delay} steps", "operator layer, backend cpu", "0 or more")
+    if recurrent is not None and recurrent.dtype != weight.dtype:
+        raise ReaderError(
+            f"recurrent weight {recurrent.dtype}, weight {weight.dtype}",
+            "operator layer, backend cpu",
+            "one dtype for both",
         )
     if weight.dtype not in (torch.float32, torch.float64) or weight.device.type != "cpu":
         raise ReaderError(

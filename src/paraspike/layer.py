@@ -102,6 +102,8 @@ class Layer(nn.Module):
                     f"Layer {name!r}",
                     f"bool {[n_in, n_out]}",
                 )
+            with torch.no_grad():
+                self.weight.mul_(mask)
         self.register_buffer("mask", mask)
         # Share of the last pass computed by products instead of sums over spikes, where that is decided.
         self.product_share = None

@@ -28,7 +28,7 @@ def layer(
     Args:
         x: [T, S*B, N_in].  weight, bias, delay: as `synapse.reference.synapse`.
         neuron: LIF, or LeakyIntegrator for its potential.  recurrent: as `lif.reference.lif`.
-        trace: return the LIF's potential before the reset too, [T, S*B, N].
+        trace: return the LIF's potential before the reset too, [T, S*B, N], outside autograd.
         notes: a dict that is told the share of the work done by products, `product_share`.
 
     Returns:
@@ -109,7 +109,10 @@ class _Layer(torch.autograd.Function):
             out = torch.zeros((), dtype=dtype).expand(steps, batch, n)
         else:
             out, totals, ctx.potential = potential, None, None
-        return out, totals, bits, potential.transpose(0, 1) if trace else None, taken
+        seen = potential.transpose(0, 1) if trace and neuron.fires else None
+        if seen is not None:
+            ctx.mark_non_differentiable(seen)
+        return out, totals, bits, seen, taken
 
     @staticmethod
     def backward(ctx, grad, total, *_):

@@ -69,6 +69,8 @@ def enter(workload, threads, options, folder, known) -> list[Entry]:
         if options.no_compile:
             modes = [m for m in modes if "compile" not in m]
         entries = best_of(library, workload, threads, folder, modes, known.slow)
+        if options.no_compile:
+            entries[0].notes.append("torch.compile not tried (--no-compile)")
         known.modes[key] = entries[0].mode
         entered += entries
         print(f"  {threads} thr  {library}: {_brief(entries)}", flush=True)

@@ -33,9 +33,8 @@ def differences(found: dict, truth: dict) -> tuple[bool, str]:
     ):
         near, text = part(prefix, floor)
         same &= near
-        if not near:
-            words += text
-    return same, "same outputs" if same else "differs: " + ", ".join(words)
+        words += text
+    return same, ("same outputs, up to: " if same else "differs: ") + ", ".join(words)
 
 
 def densities(workload: Workload, outputs: dict) -> list[float]:

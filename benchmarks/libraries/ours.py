@@ -6,14 +6,17 @@ from torch import nn
 
 from benchmarks.libraries.stacks import TorchRunner
 from benchmarks.workloads import BETA, SEED, SLOPE, STDP, STDP_DT, THRESHOLD
-from paraspike.errors import ReaderError
 
 PACKAGES = ("paraspike",)
 DIFFERS = ""
+# As in a script that knows nothing of `Spikes`: tensors in, between layers, and out.
+DENSE = "Layer, dense in and out"
 
 
 def modes(workload):
-    return {"stdp": ("event-driven",), "encode": ("uniform < p",)}.get(workload.kind, ("Layer",))
+    return {"stdp": ("event-driven",), "encode": ("uniform < p",)}.get(
+        workload.kind, ("Layer", DENSE)
+    )
 
 
 def lists(raster: np.ndarray):
@@ -43,10 +46,10 @@ class _Net(nn.Module):
         )
         self.data, layers = data, []
         for i, w in enumerate(data.weights):
-            # The keyword is given only where it is needed.
-            extra = {"recurrent": True} if workload.recurrent and i == 0 else {}
-            options = {"bias": False, "name": str(i), "backend": "cpu", **extra}
-            layers.append(Layer(*w.shape, neuron, **options))
+            loop = workload.recurrent and i == 0
+            layers.append(
+                Layer(*w.shape, neuron, bias=False, recurrent=loop, name=str(i), backend="cpu")
+            )
         self.layers = nn.ModuleList(layers)
         self.restore()
 
@@ -66,7 +69,7 @@ class _Net(nn.Module):
         for layer in self.layers:
             x = layer(x)
             if every or layer is self.layers[-1]:
-                totals.append(x.totals)
+                totals.append(x.sum(0) if torch.is_tensor(x) else x.totals)
         return totals if every else totals[-1]
 
 
@@ -79,10 +82,8 @@ class _Runner(TorchRunner):
 
 class _STDP:
     def __init__(self, workload, data):
-        try:
-            from paraspike.learning.stdp import STDPNetwork
-        except ImportError as error:
-            raise ReaderError(f"no STDP in this version: {error}", "paraspike.learning") from error
+        from paraspike.learning.stdp import STDPNetwork
+
         self.net = STDPNetwork(workload.sizes, dt=STDP_DT, **STDP)
         self.initial = [torch.from_numpy(w) for w in data.weights]
         self.spikes = lists(data.inputs)
@@ -134,4 +135,6 @@ def build(workload, mode, data):
         return _STDP(workload, data)
     if workload.kind == "encode":
         return _Encoder(workload, data)
-    return _Runner(workload, data, _Net(workload, data), lists(data.inputs))
+    dense = mode == DENSE
+    x = torch.from_numpy(data.inputs).float() if dense else lists(data.inputs)
+    return _Runner(workload, data, _Net(workload, data), x)

@@ -89,7 +89,7 @@ class Spikes:
             totals: each neuron's spikes over time [B, N], if known; they may take part in autograd.
 
         Raises:
-            ReaderError: the bits do not fit the shape.
+            ReaderError: the bits do not fit the shape, or lie beyond N.
         """
         t, b, n = shape
         if bits.dtype != np.uint64 or bits.shape != (t * b, -(-n // 64)):
@@ -98,6 +98,8 @@ class Spikes:
                 "Spikes.from_bits",
                 f"uint64 {[t * b, -(-n // 64)]}",
             )
+        if n % 64 and (bits[:, -1] >> np.uint64(n % 64)).any():
+            raise ReaderError(f"bits are set beyond neuron {n - 1}", "Spikes.from_bits")
         return cls(shape, bits=bits, carrier=carrier, totals=totals)
 
     @property

@@ -60,27 +60,22 @@ class _Layer(torch.autograd.Function):
         steps, batch, n_in = x.shape
         n, dtype = weight.shape[-1], weight.dtype
         real = np.float64 if dtype == torch.float64 else np.float32
-        flat = weight.detach().contiguous().reshape(-1).numpy()
+        flat = _flat(weight)
         seeds = flat.size // (n_in * n)
         per_seed, words = batch // seeds, -(-n // 64)
         block = min(_BLOCK, max(1, per_seed // 4))
-        # A layer of few blocks is split over its neurons too; a recurrent one cannot be.
         tasks = max(1, seeds * -(-per_seed // block))
-        parts = 1 if recurrent is not None else min(-(-n // 64), -(-get_threads() // tasks))
-        span = -(-n // (64 * parts)) * 64
+        span = _span(n, tasks, recurrent)
         dims = (steps, batch, n_in, n, per_seed, block, delay, span, 4 * words)
         source = source_of(x, real)
-        density = density_of(source, x.shape)
-        product = density > _PACK_ABOVE
-        packed = np.empty(0, real)
-        if product:
-            packed = _pack(flat, seeds, n_in, n, n, 1)
-        offset = np.zeros((seeds, -(-n // 32) * 32), real)
+        product = density_of(source, x.shape) > _PACK_ABOVE
+        packed = _pack(flat, seeds, n_in, n, n, 1) if product else np.empty(0, real)
+        offset = np.zeros((seeds, rows.padded(n)), real)
         if bias is not None:
             offset[:, :n] = bias.detach().numpy().reshape(seeds, n)
         loop = np.empty(0, real)
         if recurrent is not None:
-            loop = recurrent.detach().contiguous().reshape(-1).numpy()
+            loop = _flat(recurrent)
         bits = np.zeros((steps * batch, words), np.uint64)
         totals = torch.zeros(batch, n, dtype=dtype)
         chosen = options(neuron)
@@ -117,29 +112,25 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, total, *_):
         weight, recurrent, _ = ctx.saved_tensors
-        steps, batch, n_in, n, per_seed, block, delay, span, words = ctx.dims
+        steps, batch, n_in, n, per_seed, block, delay, _, words = ctx.dims
         seeds, dtype = weight.shape[0] if weight.dim() == 3 else 1, weight.dtype
         real = np.float64 if dtype == torch.float64 else np.float32
         if grad is None and total is None:
             return (None,) * 9
         groups = max(1, min(_GROUPS, -(-per_seed // block)))
-        parts = (
-            1 if recurrent is not None else min(-(-n // 64), -(-get_threads() // (seeds * groups)))
-        )
-        span = -(-n // (64 * parts)) * 64
+        span = _span(n, seeds * groups, recurrent)
         dims = (steps, batch, n_in, n, per_seed, block, delay, span, words)
-        flat = weight.detach().contiguous().reshape(-1).numpy()
+        flat = _flat(weight)
         wants = ctx.needs_input_grad[0]
         turned = _pack(flat, seeds, n, n_in, 1, n) if wants else np.empty(0, real)
         loop_turned = np.empty(0, real)
         if recurrent is not None:
-            loop = recurrent.detach().contiguous().reshape(-1).numpy()
-            loop_turned = _pack(loop, seeds, n, n, 1, n)
+            loop_turned = _pack(_flat(recurrent), seeds, n, n, 1, n)
         of_weight = _partial(seeds, groups, n_in * n, dtype)
         of_bias = _partial(seeds, groups, n, dtype)
         of_loop = _partial(seeds, groups, n * n if recurrent is not None else 0, dtype)
         of_input = borrow((batch, steps, n_in), dtype) if wants else torch.empty(0, dtype=dtype)
-        split = parts > 1 and wants
+        split = span < n and wants
         sent = torch.zeros(batch, steps, n, dtype=dtype) if split else torch.empty(0, dtype=dtype)
         sums = torch.zeros(batch, n, dtype=dtype) if total is None else total.contiguous()
         arrived, g_step, g_stride = _rows_of(grad, n, dtype)
@@ -170,6 +161,17 @@ class _Layer(torch.autograd.Function):
             None if recurrent is None else _sum(of_loop, recurrent.shape),
             *[None] * 5,
         )
+
+
+def _flat(weight):
+    return weight.detach().contiguous().reshape(-1).numpy()
+
+
+def _span(n, tasks, recurrent):
+    """Neurons of a task, whole words of spikes: a layer of fewer tasks than threads is split over its
+    neurons too; a recurrent one cannot be."""
+    parts = 1 if recurrent is not None else min(-(-n // 64), -(-get_threads() // tasks))
+    return -(-n // (64 * parts)) * 64
 
 
 def _rows_of(grad, n, dtype):
@@ -214,13 +216,13 @@ def _check(x, weight, bias, recurrent, delay):
 
 @njit
 def _pack_all(start, stop, weight, k, n, row_step, column_step, packed):
-    size = -(-n // 32) * k * 32
+    size = k * rows.padded(n)
     for seed in range(start, stop):
         rows.pack(weight, seed * k * n, k, n, row_step, column_step, packed, seed * size)
 
 
 def _pack(weight, seeds, k, n, row_step, column_step):
-    packed = np.empty(seeds * -(-n // 32) * k * 32, weight.dtype)
+    packed = np.empty(seeds * k * rows.padded(n), weight.dtype)
     run_blocks(_pack_all, seeds, weight, k, n, row_step, column_step, packed)
     return packed
 

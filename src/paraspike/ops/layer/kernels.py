@@ -11,7 +11,7 @@ from paraspike.ops.jit import njit
 from paraspike.ops.lif.rows import ADJOINTS, STATES, advance, retreat
 from paraspike.ops.simd import LANES, prefetch, prefetch_to_write
 from paraspike.ops.synapse.chunks import BITS, ROWS, absorb, currents, scratch, send_back
-from paraspike.ops.synapse.rows import add_row, decode, gather_row, product_rows
+from paraspike.ops.synapse.rows import STRIP, add_row, decode, gather_row, padded, product_rows
 
 
 @njit
@@ -29,8 +29,7 @@ def forward_kernel(option, recurrent):
         steps, batch, n_in, n, per_seed, block, delay, span, n_words = dims
         parts = -(-n // span)
         blocks = -(-per_seed // block)
-        strips = -(-n // 32)
-        pitch = 32 * strips
+        pitch = padded(n)
         chunk = max(1, ROWS // block)
         room = scratch(weight, source[0], chunk * block, n_in)
         x = np.zeros(chunk * block * pitch, weight.dtype)
@@ -49,7 +48,7 @@ def forward_kernel(option, recurrent):
                 length = min(chunk, steps - t0)
                 whole = currents(
                     source, n_in, n, t0, length, delay, batch, first, width, left, right, pitch, weight,
-                    seed * n_in * n, packed, seed * strips * n_in * 32, bias, seed * pitch, room, x,
+                    seed * n_in * n, packed, seed * n_in * pitch, bias, seed * pitch, room, x,
                 )  # fmt: skip
                 taken[2 * task] += 1
                 taken[2 * task + 1] += int(whole)
@@ -83,8 +82,7 @@ def backward_kernel(option, recurrent):
         steps, batch, n_in, n, per_seed, block, delay, span, n_words = dims
         parts = -(-n // span)
         blocks = -(-per_seed // block)
-        strips = -(-n // 32)
-        pitch = 32 * strips
+        pitch = padded(n)
         chunk = max(1, ROWS // block)
         room = scratch(potential, source[0], chunk * block, n_in)
         loop_room = scratch(potential, BITS, chunk * block, n if recurrent else 0)
@@ -92,7 +90,7 @@ def backward_kernel(option, recurrent):
         section = block * pitch
         state = np.zeros(ADJOINTS * section, potential.dtype)
         back = np.zeros(section, potential.dtype)
-        nothing = np.zeros(max(n, n_in) + 32, potential.dtype)
+        nothing = np.zeros(padded(max(n, n_in)), potential.dtype)
         w_step = batch * n_words
         own = (BITS, source[1], source[2], source[3], words, n_words, source[6])
         for task in range(start, stop):
@@ -132,7 +130,7 @@ def backward_kernel(option, recurrent):
                             at_in, at_out, spare = room[4], room[5], room[7]
                             for i in range(width):
                                 at_in[i], at_out[i] = (k * width + i) * pitch, i * pitch
-                            product_rows(delta, at_in, width, n, loop_turned, seed * strips * n * 32,
+                            product_rows(delta, at_in, width, n, loop_turned, seed * n * pitch,
                                          nothing, 0, 0, n, back, at_out, spare)  # fmt: skip
                     absorb(source, n_in, n, t0, length, delay, batch, first, width, left, right, pitch,
                            product, delta, room, of_weight, group * n_in * n)  # fmt: skip
@@ -145,7 +143,7 @@ def backward_kernel(option, recurrent):
                             add_row(delta, r * pitch, of_bias, group * n, left, right)
                     if wants_input:
                         send_back(delta, n, t0, length, delay, steps, first, width, pitch,
-                                  turned, seed * -(-n_in // 32) * n * 32, nothing, n_in, room,
+                                  turned, seed * n * padded(n_in), nothing, n_in, room,
                                   of_input)  # fmt: skip
                     if wants_sent:
                         for k in range(length):
@@ -174,10 +172,10 @@ def fold(start, stop, parts, size, out):
 def turn_back(start, stop, dims, delta, turned, out):
     """The gradient of the input, [B, T, N_in], of samples start .. stop from the delta [B, T, N]."""
     steps, _, n_in, n, per_seed, _, delay, _, _ = dims
-    nothing, spare = np.zeros(n_in + 32, delta.dtype), np.empty(8 * 32, delta.dtype)
+    nothing, spare = np.zeros(padded(n_in), delta.dtype), np.empty(8 * STRIP, delta.dtype)
     at_in, at_out = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
     for b in range(start, stop):
-        place = b // per_seed * -(-n_in // 32) * n * 32
+        place = b // per_seed * n * padded(n_in)
         for t0 in range(0, steps - delay, ROWS):
             count = min(ROWS, steps - delay - t0)
             for k in range(count):

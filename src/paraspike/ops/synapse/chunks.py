@@ -20,7 +20,8 @@ from paraspike.ops.synapse.rows import (
 )
 
 LISTS, BITS, DENSE = 0, 1, 2
-# Share of non-zeros above which a product beats summing rows (measured: `make bench`, W2d).
+# Share of non-zeros above which a product beats summing rows: 164 ns a row of 128 x 128 against 5 to 7 ns
+# an event, measured on one core of a Zen 5 with both in cache.
 PRODUCT_ABOVE = 0.2
 # Rows of a chunk: their currents, with the weights beside them, fit the second-level cache.
 ROWS = 128

@@ -117,6 +117,12 @@ def add_row(line, l0, target, t0, left, right):
 
 
 @njit
+def padded(n):
+    """n columns filled up to whole strips; a packed weight [k, n] takes k times as many elements."""
+    return -(-n // STRIP) * STRIP
+
+
+@njit
 def pack(weight, w0, k, n, row_step, column_step, packed, p0):
     """Weight [k, n] (element (q, j) at w0 + q row_step + j column_step) as strips of STRIP columns,
     [n / STRIP, k, STRIP], the last one filled up with zeros."""

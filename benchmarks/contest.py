@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.libraries import NAMES, YARDSTICK, adapter, versions
+from benchmarks.libraries import NAMES, NEAR, OURS, YARDSTICK, adapter, versions
 from benchmarks.workloads import Workload
 from paraspike.measure import DISTURBED_ABOVE
 from paraspike.threads import WAITING, environment
@@ -46,7 +46,7 @@ def surroundings(library: str, threads: int) -> dict[str, str]:
     Peers keep OpenMP's own way of waiting, which suits them best; ours asks it to sleep.
     """
     ours = environment(threads)
-    asked = ours if library == "paraspike" else {k: v for k, v in ours.items() if k not in WAITING}
+    asked = ours if library in (OURS, NEAR) else {k: v for k, v in ours.items() if k not in WAITING}
     return os.environ | asked | {"JAX_PLATFORMS": "cpu"}
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.libraries import OURS, YARDSTICK
+from benchmarks.libraries import NEAR, OURS, YARDSTICK
 from benchmarks.report import best
 from paraspike import machine, plots
 
 _UNIT = {"W1": "a presentation", "W1e": "a batch", "W2i": "an inference"}
 _WHAT = ["workload", "T", "batch"]
-_OURS, _PEER, _LOOP = "#0072B2", "#9A9A9A", "#D0D0D0"
+_OURS, _NEAR, _PEER, _LOOP = "#0072B2", "#7FB8D8", "#9A9A9A", "#D0D0D0"
 
 
 def draw(frame: pd.DataFrame):
@@ -44,7 +44,10 @@ def _bars(ax, key, rows: pd.DataFrame) -> None:
     name, steps, batch = key
     rows = rows.sort_values("seconds_median", ascending=False)
     seconds, floor = rows["seconds_median"].to_numpy(), rows["floor_seconds"].iloc[0]
-    inks = [{OURS: _OURS, YARDSTICK: _LOOP}.get(library, _PEER) for library in rows["library"]]
+    inks = [
+        {OURS: _OURS, NEAR: _NEAR, YARDSTICK: _LOOP}.get(library, _PEER)
+        for library in rows["library"]
+    ]
     ax.barh(range(len(rows)), seconds, color=inks, height=0.72)
     marks = np.where(rows["disturbed"], "*", "")
     for y, (value, mark) in enumerate(zip(seconds, marks, strict=True)):

@@ -39,3 +39,6 @@ def test_what_makes_no_raster_is_refused():
         Spikes.from_dense(torch.zeros(1, 1, 1, dtype=torch.int64))
     with pytest.raises(ReaderError, match="row pointers"):
         Spikes.from_lists([0, 1], [2], [1.0], (2, 1, 3))
+    for units, counts in (([1, 1], [1, 1]), ([2, 1], [1, 1]), ([0, 1], [1, 0])):
+        with pytest.raises(ReaderError, match="units rise"):
+            Spikes.from_lists([0, 2], units, counts, (1, 1, 3))

@@ -14,11 +14,12 @@ import numpy as np
 from paraspike.errors import ReaderError
 
 # Ours first, then the yardstick, which is no library: a loop in torch, also the truth for outputs.
-OURS, YARDSTICK = "paraspike", "torch loop"
+OURS, NEAR, YARDSTICK = "paraspike", "paraspike near", "torch loop"
 # Not taken for the fastest peer: Brian2 runs another algorithm, one image at a time.
-NO_PEERS = (OURS, YARDSTICK, "brian2")
+NO_PEERS = (OURS, NEAR, YARDSTICK, "brian2")
 _MODULES = {
     OURS: "ours",
+    NEAR: "ours_near",
     YARDSTICK: "plain",
     "snntorch": "snntorch",
     "spikingjelly": "spikingjelly",

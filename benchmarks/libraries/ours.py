@@ -1,5 +1,7 @@
 """paraspike: Layer, given and giving spikes as index lists; STDP; spikes from rates."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -31,7 +33,7 @@ def lists(raster: np.ndarray):
 
 
 class _Net(nn.Module):
-    def __init__(self, workload, data):
+    def __init__(self, workload, data, band):
         super().__init__()
         from paraspike import Layer
         from paraspike.neurons import LIF, Surrogate
@@ -42,7 +44,7 @@ class _Net(nn.Module):
             reset="subtract",
             reset_at="spike",
             reset_grad="masked",
-            surrogate=Surrogate("fast_sigmoid", SLOPE),
+            surrogate=Surrogate("fast_sigmoid", SLOPE, band=band),
         )
         self.data, layers = data, []
         for i, w in enumerate(data.weights):
@@ -127,7 +129,7 @@ class _Encoder:
         pass
 
 
-def build(workload, mode, data):
+def build(workload, mode, data, band=math.inf):
     from paraspike.threads import set_threads
 
     set_threads()
@@ -137,4 +139,4 @@ def build(workload, mode, data):
         return _Encoder(workload, data)
     dense = mode == DENSE
     x = torch.from_numpy(data.inputs).float() if dense else lists(data.inputs)
-    return _Runner(workload, data, _Net(workload, data), x)
+    return _Runner(workload, data, _Net(workload, data, band), x)

@@ -41,7 +41,8 @@ class Layer(nn.Module):
         delay: steps between presynaptic activity and its effect.
         recurrent: add trainable weights [N_out, N_out] by which a LIF layer's spikes drive it at the
             next step.
-        mask: bool [N_in, N_out]; where it is false there is no synapse, and never a weight.
+        mask, recurrent_mask: bool [N_in, N_out] and [N_out, N_out]; where they are false there is no
+            synapse, and never a weight.
         init: "kaiming" draws weights from U(-sqrt(3 / n_in), sqrt(3 / n_in)), bias 0 (SPSN's code);
             "linear" draws both from U(-1 / sqrt(n_in), 1 / sqrt(n_in)), as torch.nn.Linear does.
         name: names this layer's random streams; layers of one network need different names.
@@ -62,6 +63,7 @@ class Layer(nn.Module):
         delay=0,
         recurrent=False,
         mask=None,
+        recurrent_mask=None,
         init="kaiming",
         name="layer",
         backend="auto",
@@ -94,20 +96,26 @@ class Layer(nn.Module):
                 )
             spread = ((3 if init == "kaiming" else 1) / n_out) ** 0.5
             self.recurrent_weight = nn.Parameter(self._drawn("recurrent", n_out, spread))
-        if mask is not None:
-            mask = torch.as_tensor(mask)
-            if mask.dtype != torch.bool or tuple(mask.shape) != (n_in, n_out):
-                raise ReaderError(
-                    f"mask {mask.dtype} {list(mask.shape)}",
-                    f"Layer {name!r}",
-                    f"bool {[n_in, n_out]}",
-                )
-            with torch.no_grad():
-                self.weight.mul_(mask)
-        self.register_buffer("mask", mask)
+        if recurrent_mask is not None and not recurrent:
+            raise ReaderError("a recurrent mask without recurrence", f"Layer {name!r}")
+        self._masked("mask", mask, self.weight)
+        self._masked("recurrent_mask", recurrent_mask, self.recurrent_weight)
         # Share of the last pass computed by products instead of sums over spikes, where that is decided.
         self.product_share = None
         self._calls = 0
+
+    def _masked(self, what, mask, weight):
+        if mask is not None:
+            mask = torch.as_tensor(mask)
+            if mask.dtype != torch.bool or mask.shape != weight.shape[-2:]:
+                raise ReaderError(
+                    f"{what} {mask.dtype} {list(mask.shape)}",
+                    f"Layer {self.name!r}",
+                    f"bool {list(weight.shape[-2:])}",
+                )
+            with torch.no_grad():
+                weight.mul_(mask)
+        self.register_buffer(what, mask)
 
     def _drawn(self, what: str, rows: int, bound: float) -> torch.Tensor:
         """U(-bound, bound), [rows, n_out] or [S, rows, n_out]."""
@@ -136,7 +144,7 @@ class Layer(nn.Module):
                 weight,
                 self.bias,
                 self.neuron,
-                self.recurrent_weight,
+                self.looped,
                 self.delay,
                 notes=notes,
             )
@@ -148,13 +156,18 @@ class Layer(nn.Module):
         fires = self.neuron.fires and not isinstance(out, Spikes)
         return Spikes.from_dense(out) if fires else out
 
+    @property
+    def looped(self) -> torch.Tensor | None:
+        """The recurrent weights, masked."""
+        mask = self.recurrent_mask
+        return self.recurrent_weight if mask is None else self.recurrent_weight * mask
+
     def activate(self, currents: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
         """The neuron's activity [T, B, N_out] for input currents of the same shape."""
         neuron = self.neuron
         if isinstance(neuron, LIF):
-            if self.recurrent_weight is None:
-                return self.ops.lif(currents, neuron)
-            return self.ops.lif(currents, neuron, recurrent=self.recurrent_weight)
+            loop = self.looped
+            return self.ops.lif(currents, neuron, **({} if loop is None else {"recurrent": loop}))
         if isinstance(neuron, LeakyIntegrator):
             return self.ops.integrate(currents, neuron)
         if isinstance(neuron, SPSN):

@@ -30,8 +30,10 @@ class Spikes:
     zero-stride stand-in of one element that receives the dense gradient.
     """
 
-    def __init__(self, shape, dense=None, lists=None, bits=None, carrier=None, totals=None):
-        self.shape = tuple(shape)
+    def __init__(
+        self, shape, dense=None, lists=None, bits=None, carrier=None, totals=None, near=None
+    ):
+        self.shape, self.near = tuple(shape), near
         self._dense, self._lists, self._bits, self._totals = dense, lists, bits, totals
         if carrier is None:
             carrier = dense if dense is not None else torch.zeros(()).expand(self.shape)
@@ -53,8 +55,11 @@ class Spikes:
         """Wrap compressed rows (NumPy arrays) of a [T, B, N] raster.
 
         Raises:
-            ReaderError: the row pointers do not fit the shape or the lists.
+            ReaderError: the row pointers do not fit the shape or the lists; units are not in order, lie
+                outside or come twice in a row; a count is zero.
         """
+        from paraspike.ops.synapse.sources import in_order
+
         t, b, _ = shape
         row_pointers = np.ascontiguousarray(row_pointers, np.int64)
         if len(row_pointers) != t * b + 1 or row_pointers[-1] != len(units) or row_pointers[0] != 0:
@@ -65,28 +70,24 @@ class Spikes:
                 "row_pointers has T*B + 1 entries, the last one is the number of events",
             )
         units = np.ascontiguousarray(units, np.int32)
+        counts = np.ascontiguousarray(counts, np.float32)
         # Kernels use both as addresses.
-        in_order = bool((row_pointers[1:] >= row_pointers[:-1]).all())
-        inside = len(units) == 0 or (units.min() >= 0 and units.max() < shape[2])
-        if not (in_order and inside and len(counts) == len(units)):
+        if len(counts) != len(units) or not in_order(row_pointers, units, counts, shape[2]):
             raise ReaderError(
                 f"index lists do not describe a raster of {shape[2]} units",
                 "Spikes.from_lists",
-                "row_pointers never fall, units lie in 0 .. N-1, one count for each",
+                "row_pointers never fall; in a row units rise within 0 .. N-1; a count for each, not zero",
             )
-        lists = (
-            row_pointers,
-            units,
-            np.ascontiguousarray(counts, np.float32),
-        )
-        return cls(shape, lists=lists)
+        return cls(shape, lists=(row_pointers, units, counts))
 
     @classmethod
-    def from_bits(cls, bits, shape, carrier=None, totals=None) -> "Spikes":
+    def from_bits(cls, bits, shape, carrier=None, totals=None, near=None) -> "Spikes":
         """Wrap bits uint64 [T*B, ceil(N / 64)] of a [T, B, N] raster; those beyond N must be zero.
 
         Args:
             totals: each neuron's spikes over time [B, N], if known; they may take part in autograd.
+            near: bits, laid out alike, of the neurons within reach of their surrogate: the gradient of
+                all others is of no use to whoever made these spikes.
 
         Raises:
             ReaderError: the bits do not fit the shape, or lie beyond N.
@@ -100,7 +101,7 @@ class Spikes:
             )
         if n % 64 and (bits[:, -1] >> np.uint64(n % 64)).any():
             raise ReaderError(f"bits are set beyond neuron {n - 1}", "Spikes.from_bits")
-        return cls(shape, bits=bits, carrier=carrier, totals=totals)
+        return cls(shape, bits=bits, carrier=carrier, totals=totals, near=near)
 
     @property
     def lists(self):

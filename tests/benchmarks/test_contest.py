@@ -66,7 +66,8 @@ def test_absent_library_is_a_row(monkeypatch, tmp_path):
 
 def test_differences():
     truth = {"spikes1": np.full((2, 2), 10.0), "loss": np.array(3.0)}
-    assert differences(dict(truth), truth) == (True, "same outputs")
+    same, words = differences(dict(truth), truth)
+    assert same and words == "same outputs, up to: spikes by 0 %, loss by 0 %"
     near = truth | {"spikes1": np.full((2, 2), 10.01)}
     assert differences(near, truth)[0]
     same, words = differences(truth | {"spikes1": np.full((2, 2), 9.0)}, truth)

@@ -109,6 +109,62 @@ def test_layer_equals_the_reference(
         torch.testing.assert_close(a, e, rtol=1e-8, atol=1e-9)
 
 
+@given(
+    st.integers(1, 40), st.integers(1, 9), st.integers(1, 2), st.integers(1, 150), st.integers(1, 70),
+    st.sampled_from([0.0, 0.05, 0.5, 50.0]), st.integers(0, 3), st.integers(0, 999),
+)  # fmt: skip
+@settings(max_examples=40)
+def test_gradients_go_to_neurons_within_reach_of_the_surrogate(
+    t, per_seed, seeds, hidden, n, band, delay, seed
+):
+    """Two layers, the first with a band: the second sends its gradient back to few, to all or to none."""
+    near = LIF(
+        reset="subtract", surrogate_at="post", refractory="block_spike", refractory_steps=2, beta=0.3,
+        rho=0.9, surrogate=Surrogate(slope=3.0, band=band),
+    )  # fmt: skip
+    dense = raster((t, per_seed * seeds, 20), 0.3, seed)
+    generator = torch.Generator().manual_seed(seed)
+    first, second = (
+        torch.randn(seeds, *shape, generator=generator, dtype=torch.float64) / shape[0] ** 0.5
+        for shape in ((20, hidden), (hidden, n))
+    )
+    aim = torch.randn(t, per_seed * seeds, n, generator=generator, dtype=torch.float64)
+    results = []
+    for fused in (False, True):
+        leaves = [w.clone().requires_grad_() for w in (first, second)]
+        x = dense.clone().requires_grad_()
+        if fused:
+            middle = cpu.layer(Spikes.from_dense(x), leaves[0], None, near)
+            out = cpu.layer(middle, leaves[1], None, READOUT, delay=delay)
+            assert middle.near is not None
+        else:
+            out = composed(
+                composed(x, leaves[0], None, near, None, 0), leaves[1], None, READOUT, None, delay
+            )
+        (out * aim).sum().backward()
+        results.append([out.detach(), x.grad, *(w.grad for w in leaves)])
+    for a, e in zip(*results, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-8, atol=1e-9)
+
+
+def test_what_lies_out_of_reach_gets_no_gradient():
+    triangle = LIF(surrogate=Surrogate("triangle", slope=2.0))
+    assert triangle.surrogate.reach == 0.5
+    x = Spikes.from_dense(raster((30, 4, 20), 0.3, 0))
+    weight = (
+        torch.randn(20, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 3
+    )
+    middle = cpu.layer(x, weight.requires_grad_(), None, triangle)
+    _, before, _ = lif.lif(synapse(x.dense(torch.float64), weight, None), triangle, trace=True)
+    within = ((before - 1).abs() <= 0.5).reshape(120, 100)
+    bits = np.unpackbits(middle.near.view(np.uint8), axis=1, count=100, bitorder="little")
+    assert (bits == within.detach().numpy()).mean() > 0.999 and 0.05 < bits.mean() < 0.25
+    carrier = middle.carrier
+    carrier.retain_grad()
+    cpu.layer(middle, torch.ones(100, 3, dtype=torch.float64), None, READOUT).sum().backward()
+    assert ((carrier.grad.reshape(120, 100) != 0) == torch.from_numpy(bits == 1)).all()
+
+
 def test_float32_over_several_strips_chunks_and_blocks():
     dense = raster((150, 20, 300), 0.05, 1, torch.float32)
     generator = torch.Generator().manual_seed(0)
@@ -209,18 +265,28 @@ def test_shapes_and_dtypes_that_do_not_fit_are_refused():
         Layer(5, 2, READOUT, recurrent=True)
     with pytest.raises(ReaderError, match="mask"):
         Layer(5, 2, PLAIN, mask=torch.ones(5, 2))
+    with pytest.raises(ReaderError, match="without recurrence"):
+        Layer(5, 2, PLAIN, recurrent_mask=torch.ones(2, 2, dtype=bool))
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_a_masked_recurrent_delayed_module_trains_only_its_synapses(backend):
-    mask = torch.rand(12, 9, generator=torch.Generator().manual_seed(0)) < 0.4
-    module = Layer(12, 9, PLAIN, recurrent=True, mask=mask, delay=2, backend=backend)
+    draw = torch.Generator().manual_seed(0)
+    mask, loop_mask = (
+        torch.rand(12, 9, generator=draw) < 0.4,
+        torch.rand(9, 9, generator=draw) < 0.4,
+    )
+    options = {"recurrent": True, "mask": mask, "recurrent_mask": loop_mask, "delay": 2}
+    module = Layer(12, 9, PLAIN, backend=backend, **options)
     x = 4 * raster((20, 3, 12), 0.3, 2, torch.float32)
     out = module(x)
     out.sum().backward()
-    assert not module.weight.grad[~mask].any() and module.weight.grad[mask].any()
-    assert module.recurrent_weight.grad.any() and not out[:2].any()
-    peer = Layer(12, 9, PLAIN, recurrent=True, mask=mask, delay=2, backend="reference", name="peer")
+    for weight, where in ((module.weight, mask), (module.recurrent_weight, loop_mask)):
+        assert (
+            not weight[~where].any() and not weight.grad[~where].any() and weight.grad[where].any()
+        )
+    assert not out[:2].any()
+    peer = Layer(12, 9, PLAIN, backend="reference", name="peer", **options)
     peer.load_state_dict(module.state_dict())
     torch.testing.assert_close(peer(x), out)
 

@@ -135,6 +135,28 @@ absolute, exponential = _function("fabs"), _function("exp")
 
 
 @intrinsic
+def sum_lanes(context, a):
+    """The sum of the lanes, halves added to halves until one is left."""
+
+    def code(context, builder, signature_, args):
+        lanes, vector = a.lanes, args[0]
+        while lanes > 1:
+            lanes //= 2
+            low, high = (
+                builder.shuffle_vector(
+                    vector,
+                    vector,
+                    ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(at, at + lanes))),
+                )
+                for at in (0, lanes)
+            )
+            vector = builder.fadd(low, high)
+        return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+    return a.element(a), code
+
+
+@intrinsic
 def select(context, mask, a, b):
     """a where the mask holds, else b."""
     return a(mask, a, b), lambda context, builder, _, args: builder.select(*args)

@@ -9,6 +9,11 @@ from paraspike.neurons import Surrogate
 
 def derivative(v: torch.Tensor, surrogate: Surrogate) -> torch.Tensor:
     """ds/dv at the distance v to threshold, any shape (formulas: `Surrogate`)."""
+    d = _over_all(v, surrogate)
+    return d if surrogate.band == math.inf else d * (v.abs() <= surrogate.band)
+
+
+def _over_all(v, surrogate):
     k = surrogate.slope
     if surrogate.shape == "sigmoid":
         s = torch.sigmoid(k * v)

@@ -36,6 +36,8 @@ def layer(
 
     Bits depend neither on the number of threads nor on how the synapse is computed: a sum of weight
     gradients runs sample by sample within one of a fixed number of groups, then over these in order.
+    Where the surrogate before has a reach, `x` knows which neurons lie within it (`Spikes.near`), and the
+    gradient of the others, which could teach nothing, may come back as zero.
 
     Raises:
         ReaderError: shapes or dtypes that do not fit.
@@ -43,13 +45,13 @@ def layer(
     _check(x, weight, bias, recurrent, delay)
     # Asked here: inside a Function a parameter seems to need its gradient under no_grad too.
     learns = torch.is_grad_enabled()
-    out, totals, bits, potential, taken = _Layer.apply(
+    out, totals, bits, near, potential, taken = _Layer.apply(
         x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns
     )
     if notes is not None:
         notes["product_share"] = float(taken[:, 1].sum() / max(1, taken[:, 0].sum()))
     if neuron.fires:
-        out = Spikes.from_bits(bits, (*x.shape[:2], weight.shape[-1]), out, totals)
+        out = Spikes.from_bits(bits, (*x.shape[:2], weight.shape[-1]), out, totals, near)
     return (out, potential) if trace else out
 
 
@@ -78,8 +80,10 @@ class _Layer(torch.autograd.Function):
             loop = _flat(recurrent)
         bits = np.zeros((steps * batch, words), np.uint64)
         totals = torch.zeros(batch, n, dtype=dtype)
-        chosen = options(neuron)
-        stores = bool(not neuron.fires or trace or (learns and any(ctx.needs_input_grad)))
+        learns = learns and any(ctx.needs_input_grad)
+        stores = bool(not neuron.fires or trace or learns)
+        chosen = options(neuron, near=learns)
+        near = np.zeros((steps * batch, words) if chosen[-1] else (0, 0), np.uint64)
         # Sample by sample in memory, as it is walked; a readout's output is time first as all activity is.
         shape = (batch, steps if stores else 1, n) if neuron.fires else (steps, batch, n)
         step, stride = (n * stores, shape[1] * n) if neuron.fires else (batch * n, n)
@@ -93,10 +97,12 @@ class _Layer(torch.autograd.Function):
         taken = np.zeros((tasks * -(-n // span), 2), np.int64)
         if steps and batch:
             run_blocks(kernel, tasks * -(-n // span), dims, source, flat, packed, offset.reshape(-1),
-                       loop, c, patience, bits.view(np.uint16).reshape(-1), *saved, step, stride,
+                       loop, c, patience, bits.view(np.uint16).reshape(-1),
+                       near.view(np.uint16).reshape(-1), *saved, step, stride,
                        totals.reshape(-1).numpy(), taken.reshape(-1))  # fmt: skip
         ctx.source, ctx.dims, ctx.neuron, ctx.product = source, dims, neuron, product
         ctx.bits, ctx.potential, ctx.more = bits, potential, (adaptation, drives)
+        ctx.near = np.empty(0, np.uint16) if x.near is None else x.near.view(np.uint16).reshape(-1)
         ctx.biased, ctx.strides = None if bias is None else bias.shape, (step, stride)
         # The carrier too: torch then notices an input that was changed in place before the way back.
         ctx.save_for_backward(weight, recurrent, carrier)
@@ -107,7 +113,7 @@ class _Layer(torch.autograd.Function):
         seen = potential.transpose(0, 1) if trace and neuron.fires else None
         if seen is not None:
             ctx.mark_non_differentiable(seen)
-        return out, totals, bits, seen, taken
+        return out, totals, bits, near if chosen[-1] else None, seen, taken
 
     @staticmethod
     def backward(ctx, grad, total, *_):
@@ -145,7 +151,7 @@ class _Layer(torch.autograd.Function):
                        *ctx.strides, arrived, g_step, g_stride, sums.reshape(-1).numpy(),
                        of_weight.reshape(-1), of_bias.reshape(-1), ctx.biased is not None,
                        of_loop.reshape(-1), of_input.reshape(-1).numpy(), wants and not split,
-                       sent.reshape(-1).numpy(), split)  # fmt: skip
+                       flat, ctx.near, sent.reshape(-1).numpy(), split)  # fmt: skip
             if split:
                 run_blocks(turn_back, batch, dims, sent.reshape(-1).numpy(), turned,
                            of_input.reshape(-1).numpy())  # fmt: skip

@@ -24,7 +24,7 @@ def clear(table, first, rows, n, left, right):
 @functools.cache
 def forward_kernel(option, recurrent):
     @njit
-    def forward(start, stop, dims, source, weight, packed, bias, loop, c, patience, words, potential,
+    def forward(start, stop, dims, source, weight, packed, bias, loop, c, patience, words, near, potential,
                 adaptation, drives, step, stride, totals, taken):  # fmt: skip
         steps, batch, n_in, n, per_seed, block, delay, span, n_words = dims
         parts = -(-n // span)
@@ -66,7 +66,7 @@ def forward_kernel(option, recurrent):
                             prefetch_to_write(potential, kept + chunk * step + j)
                     advance(
                         option, c, patience, t, x, at, state, b * pitch, section,
-                        words, row * n_words, w_step, potential, adaptation, drives, kept,
+                        words, row * n_words, w_step, near, potential, adaptation, drives, kept,
                         totals, (first + b) * n, left, right,
                     )  # fmt: skip
 
@@ -78,7 +78,8 @@ def backward_kernel(option, recurrent):
     @njit
     def backward(start, stop, dims, groups, source, product, turned, loop_turned, c, patience, words,
                  potential, adaptation, drives, step, stride, grad, g_step, g_stride, total, of_weight,
-                 of_bias, biased, of_loop, of_input, wants_input, sent, wants_sent):  # fmt: skip
+                 of_bias, biased, of_loop, of_input, wants_input, weight, near, sent,
+                 wants_sent):  # fmt: skip
         steps, batch, n_in, n, per_seed, block, delay, span, n_words = dims
         parts = -(-n // span)
         blocks = -(-per_seed // block)
@@ -142,9 +143,9 @@ def backward_kernel(option, recurrent):
                         for r in range(late * width, length * width):
                             add_row(delta, r * pitch, of_bias, group * n, left, right)
                     if wants_input:
-                        send_back(delta, n, t0, length, delay, steps, first, width, pitch,
-                                  turned, seed * n * padded(n_in), nothing, n_in, room,
-                                  of_input)  # fmt: skip
+                        send_back(delta, n, t0, length, delay, steps, batch, first, width, pitch,
+                                  turned, seed * n * padded(n_in), weight, seed * n_in * n, near,
+                                  nothing, n_in, room, of_input)  # fmt: skip
                     if wants_sent:
                         for k in range(length):
                             for b in range(width):

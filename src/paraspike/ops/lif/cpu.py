@@ -31,7 +31,7 @@ def _forward(option):
             for t in range(steps):
                 at, word = t * n + left, t * w_step + left // LANES
                 advance(option, c, patience, t, x, at, state, 0, _TOGETHER, words, word, w_step,
-                        potential, adaptation, drives, at, totals, 0, 0, width)  # fmt: skip
+                        words, potential, adaptation, drives, at, totals, 0, 0, width)  # fmt: skip
                 for j in range(0, width, LANES):
                     hot = from_bits(words[word + j // LANES])
                     store_some(spikes, at + j, select(hot, one, zero), lanes_below(width - j))

@@ -51,6 +51,7 @@ def advance(
     words,
     w0,
     w_step,
+    near,
     potential,
     adaptation,
     drives,
@@ -66,10 +67,26 @@ def advance(
         option: as `options` gives them.  c: as `coefficients`.
         x, x0: input currents.  state, s0, pitch: sections of STATES.
         words, w0, w_step: spikes as bits, 16 neurons a word, `w_step` words from step to step.
+        near: bits of the neurons within reach of the surrogate, laid out as `words`, where marked.
         potential, adaptation, drives, p0: where those are stored for the way back.
         totals, n0: spike counts, added to.
     """
-    fires, reset, late, gate, strict, refractory, adaptive, previous, keeps, _, _, _ = option
+    (
+        fires,
+        reset,
+        late,
+        gate,
+        strict,
+        refractory,
+        adaptive,
+        previous,
+        keeps,
+        _,
+        _,
+        post,
+        _,
+        marks,
+    ) = option
     a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     zero, one, level = splat(c[10]), splat(c[11]), splat(threshold)
     for j in range(left, right, LANES):
@@ -112,10 +129,17 @@ def advance(
                 bits = to_bits(hot) & ~to_bits(busy)
                 hot = from_bits(bits)
             words[word] = to_bits(hot)
+            where = u
             if late == 0 and reset == 1:
                 u = select(hot, zero, u)
             if late == 0 and reset == 2:
                 u = u - select(hot, level, zero)
+            if marks == 1:
+                if post == 1:
+                    where = u
+                near[word] = to_bits((splat(c[13]) >= absolute(where - bar)) & some)
+                if refractory == 1:
+                    near[word] &= ~to_bits(busy)
             s = select(hot, one, zero)
             if adaptive == 1:
                 store(state, at + 2 * pitch, a * rho + s)
@@ -177,9 +201,8 @@ def retreat(
         state, s0, pitch: sections of ADJOINTS.
         before: where the potential of the step before begins, read by a late reset to zero only.
     """
-    fires, reset, late, gate, _, refractory, adaptive, previous, keeps, reset_grad, shape, post = (
-        option
-    )
+    fires, reset, late, gate, _, refractory, adaptive, previous, keeps, reset_grad = option[:10]
+    shape, post, banded, _ = option[10:]
     a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     slope, zero, one = c[8], splat(c[10]), splat(c[11])
     height, level = splat(c[9]), splat(threshold)
@@ -214,7 +237,10 @@ def retreat(
                     g = g - d * threshold
                 if post == 1:
                     where = u - select(hot, level, zero)
-            psi = surrogate_gradient(shape, absolute(where - bar), slope, height, zero, one)
+            distance = absolute(where - bar)
+            psi = surrogate_gradient(shape, distance, slope, height, zero, one)
+            if banded == 1:
+                psi = select(splat(c[12]) >= distance, psi, zero)
             if refractory != 0:
                 busy = from_bits(recent(words, word, w_step, t, patience))
                 if refractory == 1:

@@ -13,6 +13,7 @@ from paraspike.ops.synapse.rows import (
     STRIP,
     compress,
     decode,
+    dot_row,
     gather_row,
     outer_rows,
     product_rows,
@@ -23,6 +24,8 @@ LISTS, BITS, DENSE = 0, 1, 2
 # Share of non-zeros above which a product beats summing rows: 164 ns a row of 128 x 128 against 5 to 7 ns
 # an event, measured on one core of a Zen 5 with both in cache.
 PRODUCT_ABOVE = 0.2
+# Share of presynaptic neurons within reach of their surrogate below which the gradient goes to these alone.
+DOTS_BELOW = 0.25
 # Rows of a chunk: their currents, with the weights beside them, fit the second-level cache.
 ROWS = 128
 
@@ -165,12 +168,26 @@ def absorb(source, n_in, n, t0, steps, delay, batch, first, width, left, right, 
 
 
 @njit
-def send_back(delta, n, t0, steps, delay, total, first, width, pitch, packed, p0, nothing, n_in,
-              room, out):  # fmt: skip
+def send_back(delta, n, t0, steps, delay, total, batch, first, width, pitch, packed, p0, weight, w0, near,
+              nothing, n_in, room, out):  # fmt: skip
     """The gradient of the presynaptic activity, into [B, T = total, n_in]: delta times the transposed
-    weight."""
+    weight. Where `near` has the bits of the neurons that can use it and they are few, zero for others."""
     late = min(steps, max(0, delay - t0))
     at_in, at_out, spare = room[4], room[5], room[7]
+    if len(near) > 0 and steps > late:
+        source = (BITS, at_in, room[2], room[3], near, 4 * -(-n_in // 64), out)
+        step, length = t0 + late - delay, steps - late
+        active = _count(source, n_in, step, length, batch, first, width)
+        if active < DOTS_BELOW * length * width * n_in:
+            _collect(source, n_in, step, length, batch, first, width, room)
+            lows, highs, found = room[0], room[1], room[2]
+            for k in range(length):
+                for b in range(width):
+                    r, o = k * width + b, ((first + b) * total + step + k) * n_in
+                    out[o : o + n_in] = 0
+                    d = (late * width + r) * pitch
+                    dot_row(delta, d, found, lows[r], highs[r], weight, w0, n, out, o)
+            return
     rows = 0
     for k in range(late, steps):
         for b in range(width):

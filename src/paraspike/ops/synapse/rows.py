@@ -21,6 +21,7 @@ from paraspike.ops.simd import (
     splat128,
     store,
     store_some,
+    sum_lanes,
     to_bits,
     trailing_zeros,
 )
@@ -105,6 +106,23 @@ def scatter_row(line, l0, events, counts, low, high, target, t0, n, left, right)
             at = t0 + events[k] * n + j
             store_some(target, at, fma(splat(counts[k]), rest, load_some(target, at, some)), some)
         j += LANES
+
+
+@njit
+def dot_row(line, l0, events, low, high, weight, w0, n, out, o0):
+    """out[o0 + events[k]] = sum over j < n of line[l0 + j] weight[w0 + events[k] n + j], low <= k < high."""
+    for k in range(low, high):
+        at = w0 + events[k] * n
+        j, wide = 0, splat32(line.dtype.type(0))
+        while n - j >= 32:
+            wide = fma(load32(line, l0 + j), load32(weight, at + j), wide)
+            j += 32
+        total = sum_lanes(wide)
+        while j < n:
+            some = lanes_below(n - j)
+            total += sum_lanes(load_some(line, l0 + j, some) * load_some(weight, at + j, some))
+            j += LANES
+        out[o0 + events[k]] = total
 
 
 @njit

@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 ONE_COUNT := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=$(THREADS) PARASPIKE_THREADS=$(THREADS) OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 
-.PHONY: all test lab fetch bench lint clean
+.PHONY: all test test-peers lab fetch bench lint clean
 .DELETE_ON_ERROR:
 
 all: .venv/installed
@@ -16,6 +16,10 @@ all: .venv/installed
 
 test: .venv/installed
 	$(ONE_COUNT) pytest -n 2 --dist loadfile --durations=10
+
+# The tests that compare with other SNN libraries, beside all of those that `make bench` installs.
+test-peers: .venv-bench/installed
+	$(ONE_COUNT) .venv-bench/bin/python -m pytest -rs tests/benchmarks tests/learning tests/papers/test_multithreading.py
 
 lab: .venv/installed
 	$(ONE_COUNT) jupyter lab notebooks
@@ -35,13 +39,14 @@ lint: .venv/installed
 clean:
 	rm -rf results/scratch results/smoke-* results/quick-* results/.checkpoints .pytest_cache .ruff_cache
 
-.venv/installed: envs/cpu.txt pyproject.toml
+.venv/installed: envs/cpu.txt envs/peers.txt pyproject.toml
 	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install pip; }
 	.venv/bin/python -m pip install --disable-pip-version-check -q -r envs/cpu.txt
+	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r envs/peers.txt
 	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -e .
 	touch $@
 
-.venv-bench/installed: envs/cpu.txt envs/bench.txt pyproject.toml
+.venv-bench/installed: envs/cpu.txt envs/bench.txt envs/peers.txt pyproject.toml
 	$(PYTHON) -m venv .venv-bench || { $(PYTHON) -m venv --without-pip .venv-bench && $(PYTHON) -m pip --python .venv-bench/bin/python install pip; }
 	echo '*' > .venv-bench/.gitignore
 	.venv-bench/bin/python -m pip install --disable-pip-version-check -q -r envs/cpu.txt

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from benchmarks.stub import stand_in
 from benchmarks.workloads import STDP, STDP_DT
+from paraspike.stub import stand_in
 
 PACKAGES = ("bindsnet",)
 DIFFERS = "potentials are held in mV from -65, so that rounding differs"

@@ -41,6 +41,7 @@ class Layer(nn.Module):
         delay: steps between presynaptic activity and its effect.
         recurrent: add trainable weights [N_out, N_out] by which a LIF layer's spikes drive it at the
             next step.
+        local: no gradient goes back through the recurrent spikes, as in e-prop.
         mask, recurrent_mask: bool [N_in, N_out] and [N_out, N_out]; where they are false there is no
             synapse, and never a weight.
         init: "kaiming" draws weights from U(-sqrt(3 / n_in), sqrt(3 / n_in)), bias 0 (SPSN's code);
@@ -62,6 +63,7 @@ class Layer(nn.Module):
         bias=True,
         delay=0,
         recurrent=False,
+        local=False,
         mask=None,
         recurrent_mask=None,
         init="kaiming",
@@ -86,7 +88,7 @@ class Layer(nn.Module):
         offset = self._drawn("bias", 1, spread)[..., 0, :]
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(offset) if bias else None
-        self.recurrent_weight = None
+        self.recurrent_weight, self.local = None, local
         if recurrent:
             if not isinstance(neuron, LIF):
                 raise ReaderError(
@@ -147,6 +149,7 @@ class Layer(nn.Module):
                 self.looped,
                 self.delay,
                 notes=notes,
+                local=self.local,
             )
             self.product_share = notes["product_share"]
         else:
@@ -167,7 +170,11 @@ class Layer(nn.Module):
         neuron = self.neuron
         if isinstance(neuron, LIF):
             loop = self.looped
-            return self.ops.lif(currents, neuron, **({} if loop is None else {"recurrent": loop}))
+            return self.ops.lif(
+                currents,
+                neuron,
+                **({} if loop is None else {"recurrent": loop, "local": self.local}),
+            )
         if isinstance(neuron, LeakyIntegrator):
             return self.ops.integrate(currents, neuron)
         if isinstance(neuron, SPSN):

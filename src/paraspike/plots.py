@@ -135,6 +135,9 @@ def save(fig: Figure, stem: str | Path) -> tuple[Path, Path]:
     """Write <stem>.svg and <stem>.png, each whole or not at all; equal figures give equal bytes."""
     stem = paths.resolve(stem)
     written = []
+    # The layout takes longer than the drawing, and is the same for every format.
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
     for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 150})):
         file = stem.with_name(stem.name + suffix)
         with paths.replacing(file) as temporary:

@@ -1,6 +1,8 @@
 """One thread count for torch, Numba and the kernels' own pool (DESIGN.md, rule 9)."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from paraspike.errors import ReaderError
@@ -24,13 +26,29 @@ def environment(count: int) -> dict[str, str]:
     return dict.fromkeys(VARIABLES, str(count)) | WAITING
 
 
+@contextlib.contextmanager
+def as_others_start() -> Iterator[None]:
+    """Processes started within do not inherit our thread count and waiting: they are as a library's user starts
+    them, with all cores and OpenMP's own way of waiting."""
+    taken = {name: os.environ.pop(name) for name in (*VARIABLES, *WAITING) if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+def cores() -> int:
+    """Cores this process may use: the threads torch takes where nobody limits it."""
+    return len(os.sched_getaffinity(0))
+
+
 def get_threads() -> int:
     """Threads in force: the last `set_threads`, else $PARASPIKE_THREADS, else the cores we may use."""
     if _count is not None:
         return _count
     asked = os.environ.get("PARASPIKE_THREADS")
     if asked is None:
-        return len(os.sched_getaffinity(0))
+        return cores()
     return _checked(asked, "the environment variable PARASPIKE_THREADS")
 
 

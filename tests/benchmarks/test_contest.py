@@ -71,7 +71,7 @@ def test_differences():
     near = truth | {"spikes1": np.full((2, 2), 10.01)}
     assert differences(near, truth)[0]
     same, words = differences(truth | {"spikes1": np.full((2, 2), 9.0)}, truth)
-    assert not same and words == "differs: spikes by 10 %"
+    assert not same and words == "differs: spikes by 10 %, loss by 0 %"
     assert not differences({"loss": truth["loss"]}, truth)[0]
 
 

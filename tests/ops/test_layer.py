@@ -48,14 +48,14 @@ def given_as(form, dense):
     return Spikes.from_bits(eights.view(np.uint64), dense.shape, leaf), leaf
 
 
-def composed(x, weight, bias, neuron, recurrent, delay):
+def composed(x, weight, bias, neuron, recurrent, delay, local=False):
     currents = synapse(x, weight, bias, delay)
     if isinstance(neuron, LIF):
-        return lif.lif(currents, neuron, recurrent=recurrent)
+        return lif.lif(currents, neuron, recurrent=recurrent, local=local)
     return integration.sequential(currents, neuron)
 
 
-def both(dense, form, weight, bias, neuron, recurrent=None, delay=0, seed=0):
+def both(dense, form, weight, bias, neuron, recurrent=None, delay=0, seed=0, local=False):
     """[output, gradients of input, weight, bias, recurrent weight] of the reference and of the kernel.
     The objective uses the spikes and their totals over time."""
     results = []
@@ -70,12 +70,12 @@ def both(dense, form, weight, bias, neuron, recurrent=None, delay=0, seed=0):
         ]
         if fused:
             spikes, x = given_as(form, dense)
-            out = cpu.layer(spikes, leaves[0], leaves[1], neuron, leaves[2], delay)
+            out = cpu.layer(spikes, leaves[0], leaves[1], neuron, leaves[2], delay, local=local)
             totals = out.totals if isinstance(out, Spikes) else out.sum(0)
             out = out.dense(dtype) if isinstance(out, Spikes) else out
         else:
             x = dense.clone().requires_grad_()
-            out = composed(x, *leaves[:2], neuron, leaves[2], delay)
+            out = composed(x, *leaves[:2], neuron, leaves[2], delay, local)
             totals = out.sum(0)
         ((out * to_spikes).sum() + (totals * to_totals).sum()).backward()
         leaves = [leaf for leaf in (x, *leaves) if leaf is not None]
@@ -90,11 +90,11 @@ def both(dense, form, weight, bias, neuron, recurrent=None, delay=0, seed=0):
     st.sampled_from(["lists", "bits", "dense"]),
     st.integers(1, 40), st.integers(1, 9), st.integers(1, 3), st.integers(1, 70), st.integers(1, 70),
     st.sampled_from([0.0, 0.05, 0.4, 1.0]), st.booleans(), st.booleans(), st.integers(0, 3),
-    st.integers(0, 999),
+    st.integers(0, 999), st.booleans(),
 )  # fmt: skip
 @settings(max_examples=80)
 def test_layer_equals_the_reference(
-    neuron, form, t, per_seed, seeds, n_in, n, density, biased, recurrent, delay, seed
+    neuron, form, t, per_seed, seeds, n_in, n, density, biased, recurrent, delay, seed, local
 ):
     dense = raster((t, per_seed * seeds, n_in), density, seed, top=1 if form == "bits" else 3)
     generator = torch.Generator().manual_seed(seed)
@@ -102,7 +102,7 @@ def test_layer_equals_the_reference(
     stack = (seeds,) if seeds > 1 else ()
     weight, bias = draw(*stack, n_in, n) / n_in**0.5, draw(*stack, n) if biased else None
     loop = draw(*stack, n, n) / n if recurrent and neuron is not READOUT else None
-    expected, actual = both(dense, form, weight, bias, neuron, loop, delay, seed)
+    expected, actual = both(dense, form, weight, bias, neuron, loop, delay, seed, local)
     if neuron is not READOUT:
         assert torch.equal(actual[0], expected[0])
     for a, e in zip(actual, expected, strict=True):

@@ -1,9 +1,12 @@
 """Images to events."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from paraspike.datasets.events import EventData, ImageData
 from paraspike.errors import ReaderError
+from paraspike.randomness import uniform
 
 _CHUNK = 4096
 
@@ -67,3 +70,34 @@ def latency(images: ImageData, *, duration: float = 0.1, resolution: float = 1e-
         checksum=images.checksum,
         verified=images.verified,
     )
+
+
+def bernoulli(
+    images: np.ndarray,
+    samples: Sequence[int],
+    steps: int,
+    seed: int,
+    stream: str,
+    most: float = 0.128,
+):
+    """Rate code: each pixel of images uint8 [B, ...] fires in a step with its brightness times `most` for
+    chance.
+
+    Args:
+        samples: integers that name the images; the same name, seed and stream give the same spikes.
+
+    Returns:
+        Spikes [T, B, N].
+
+    Raises:
+        ReaderError: `most` is no probability.
+    """
+    import torch
+
+    from paraspike.spikes import Spikes
+
+    if not 0 <= most <= 1:
+        raise ReaderError(f"most = {most:g} is not in 0 .. 1", "encoders.bernoulli")
+    chance = images.reshape(len(images), -1).astype(np.float32) / 255 * np.float32(most)
+    drawn = uniform(seed, stream, samples, steps, chance.shape[1])
+    return Spikes.from_dense(torch.from_numpy((drawn < chance).astype(np.float32)))

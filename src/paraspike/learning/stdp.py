@@ -109,3 +109,7 @@ class STDPNetwork:
             spikes = self._stdp(spikes, weight, self.neuron, self.rule, learn, self.lower_bound)
             layers.append(spikes)
         return layers
+
+    def teach(self, spikes: Spikes, weight: torch.Tensor) -> Spikes:
+        """One layer's neurons and rule on other weights [N_in, N], changed in place; see `run`."""
+        return self._stdp(spikes, weight, self.neuron, self.rule, True, self.lower_bound)

@@ -21,13 +21,21 @@ _PACK_ABOVE = 0.05
 
 
 def layer(
-    x: Spikes, weight, bias, neuron, recurrent=None, delay: int = 0, trace: bool = False, notes=None
+    x: Spikes,
+    weight,
+    bias,
+    neuron,
+    recurrent=None,
+    delay: int = 0,
+    trace: bool = False,
+    notes=None,
+    local: bool = False,
 ):
     """A whole layer: what `synapse`, then `lif` or `integrate` of backend reference give.
 
     Args:
         x: [T, S*B, N_in].  weight, bias, delay: as `synapse.reference.synapse`.
-        neuron: LIF, or LeakyIntegrator for its potential.  recurrent: as `lif.reference.lif`.
+        neuron: LIF, or LeakyIntegrator for its potential.  recurrent, local: as `lif.reference.lif`.
         trace: return the LIF's potential before the reset too, [T, S*B, N], outside autograd.
         notes: a dict that is told the share of the work done by products, `product_share`.
 
@@ -46,7 +54,7 @@ def layer(
     # Asked here: inside a Function a parameter seems to need its gradient under no_grad too.
     learns = torch.is_grad_enabled()
     out, totals, bits, near, potential, taken = _Layer.apply(
-        x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns
+        x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local
     )
     if notes is not None:
         notes["product_share"] = float(taken[:, 1].sum() / max(1, taken[:, 0].sum()))
@@ -57,7 +65,7 @@ def layer(
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, carrier, weight, bias, recurrent, x, neuron, delay, trace, learns):
+    def forward(ctx, carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local):
         ctx.set_materialize_grads(False)
         steps, batch, n_in = x.shape
         n, dtype = weight.shape[-1], weight.dtype
@@ -100,6 +108,7 @@ class _Layer(torch.autograd.Function):
                        loop, c, patience, bits.view(np.uint16).reshape(-1),
                        near.view(np.uint16).reshape(-1), *saved, step, stride,
                        totals.reshape(-1).numpy(), taken.reshape(-1))  # fmt: skip
+        ctx.local = local
         ctx.source, ctx.dims, ctx.neuron, ctx.product = source, dims, neuron, product
         ctx.bits, ctx.potential, ctx.more = bits, potential, (adaptation, drives)
         ctx.near = np.empty(0, np.uint16) if x.near is None else x.near.view(np.uint16).reshape(-1)
@@ -122,7 +131,7 @@ class _Layer(torch.autograd.Function):
         seeds, dtype = weight.shape[0] if weight.dim() == 3 else 1, weight.dtype
         real = np.float64 if dtype == torch.float64 else np.float32
         if grad is None and total is None:
-            return (None,) * 9
+            return (None,) * 10
         groups = max(1, min(_GROUPS, -(-per_seed // block)))
         span = _span(n, seeds * groups, recurrent)
         dims = (steps, batch, n_in, n, per_seed, block, delay, span, words)
@@ -130,7 +139,7 @@ class _Layer(torch.autograd.Function):
         wants = ctx.needs_input_grad[0]
         turned = _pack(flat, seeds, n, n_in, 1, n) if wants else np.empty(0, real)
         loop_turned = np.empty(0, real)
-        if recurrent is not None:
+        if recurrent is not None and not ctx.local:
             loop_turned = _pack(_flat(recurrent), seeds, n, n, 1, n)
         of_weight = _partial(seeds, groups, n_in * n, dtype)
         of_bias = _partial(seeds, groups, n, dtype)
@@ -145,7 +154,7 @@ class _Layer(torch.autograd.Function):
         stored = [nothing if v is None else v for v in (ctx.potential, *ctx.more)]
         if steps and batch:
             run_blocks(kernel, seeds * groups * -(-n // span), dims, groups, ctx.source, ctx.product,
-                       turned, loop_turned, coefficients(ctx.neuron, real),
+                       turned, loop_turned, not ctx.local, coefficients(ctx.neuron, real),
                        getattr(ctx.neuron, "refractory_steps", 0), ctx.bits.view(np.uint16).reshape(-1),
                        *[v.reshape(-1).numpy() for v in stored],
                        *ctx.strides, arrived, g_step, g_stride, sums.reshape(-1).numpy(),
@@ -165,7 +174,7 @@ class _Layer(torch.autograd.Function):
             _sum(of_weight, weight.shape),
             None if ctx.biased is None else _sum(of_bias, ctx.biased),
             None if recurrent is None else _sum(of_loop, recurrent.shape),
-            *[None] * 5,
+            *[None] * 6,
         )
 
 

@@ -76,7 +76,7 @@ def forward_kernel(option, recurrent):
 @functools.cache
 def backward_kernel(option, recurrent):
     @njit
-    def backward(start, stop, dims, groups, source, product, turned, loop_turned, c, patience, words,
+    def backward(start, stop, dims, groups, source, product, turned, loop_turned, returns, c, patience, words,
                  potential, adaptation, drives, step, stride, grad, g_step, g_stride, total, of_weight,
                  of_bias, biased, of_loop, of_input, wants_input, weight, near, sent,
                  wants_sent):  # fmt: skip
@@ -127,7 +127,7 @@ def backward_kernel(option, recurrent):
                             potential, adaptation, drives, kept, kept - min(t, 1) * step,
                             delta, at, left, right,
                         )  # fmt: skip
-                        if recurrent and b == width - 1:
+                        if recurrent and returns and b == width - 1:
                             at_in, at_out, spare = room[4], room[5], room[7]
                             for i in range(width):
                                 at_in[i], at_out[i] = (k * width + i) * pitch, i * pitch

@@ -7,12 +7,14 @@ from paraspike.ops.surrogate import Fire
 from paraspike.ops.synapse.reference import synapse
 
 
-def lif(x: torch.Tensor, neuron: LIF, trace: bool = False, recurrent=None):
+def lif(x: torch.Tensor, neuron: LIF, trace: bool = False, recurrent=None, local: bool = False):
     """Run the normal form (equations: `neurons.LIF`) over input currents x [T, S*B, N].
 
     Args:
         recurrent: weights [N, N] or [S, N, N] by which the spikes of one step add to the input of the
             next; None for none.
+        local: no gradient goes back through these spikes, only into their weights (e-prop: Bellec et al.
+            2020, the stopped gradient of equation 4).
 
     Returns:
         spikes [T, B, N]; with `trace` also the potential before and after the reset, each [T, B, N].
@@ -23,7 +25,7 @@ def lif(x: torch.Tensor, neuron: LIF, trace: bool = False, recurrent=None):
     spikes, before, after = [], [], []
     for x_t in x.unbind(0):
         if recurrent is not None and spikes:
-            x_t = x_t + synapse(s[None], recurrent, None)[0]
+            x_t = x_t + synapse((s.detach() if local else s)[None], recurrent, None)[0]
         idle = left <= 0
         if neuron.refractory == "clamp_input":
             x_t = x_t * idle

@@ -1,0 +1,145 @@
+"""The cure beside the disease: one presentation with learning, by the engine and by everybody else; and what
+the measured scaling says of machines with more cores.
+
+The engine cuts every layer's neurons into strips of weight columns. A thread steps through all images and steps
+with its strip, and sums the batch's weight changes in the order of the images: the order of every sum is fixed,
+so bits do not depend on the number of threads.
+"""
+
+import hashlib
+import os
+import platform
+import subprocess
+import time
+
+import numpy as np
+import psutil
+import torch
+
+from paraspike import machine
+from paraspike.learning.stdp import STDPNetwork
+from paraspike.papers.multithreading import NU, SIZES, Network
+from paraspike.papers.multithreading_crews import crew
+from paraspike.papers.multithreading_peer import BindsNET
+from paraspike.papers.multithreading_throughput import CLOSED, torch_threads
+from paraspike.spikes import Spikes
+from paraspike.threads import get_threads, set_threads
+
+ENGINE, ALONE, POOL, PEER = "this engine", "layer by layer", "Algorithm 2", "BindsNET"
+
+
+class Contestant:
+    """One way to learn from one presentation, from the same weights each time.
+
+    Args:
+        name: ENGINE, ALONE, POOL or PEER.  threads: of the engine, the crew, or torch in BindsNET.
+    """
+
+    def __init__(self, name: str, threads: int, spikes: Spikes, seed: int = 0):
+        self.name, self.threads, self.spikes = name, threads, spikes
+        self.engine = STDPNetwork((spikes.shape[2], *SIZES[1:]), nu=NU, seed=seed, backend="cpu")
+        self.start = [w.clone() for w in self.engine.weights]
+        self.dense = spikes.dense()
+        batch = spikes.shape[1]
+        if name == PEER:
+            self.net = BindsNET(self.start, batch, NU, CLOSED)
+        elif name != ENGINE:
+            sizes = (spikes.shape[2], *SIZES[1:])
+            self.net = Network(sizes, batch, NU, CLOSED, weights=self.start)
+
+    def weights(self):
+        return self.engine.weights if self.name == ENGINE else self.net.weights()
+
+    def seconds(self) -> float:
+        """One presentation; weights are put back before and threads started, neither of it timed."""
+        for w, start in zip(self.weights(), self.start, strict=True):
+            w.copy_(start)
+        if self.name == ENGINE:
+            before = get_threads()
+            set_threads(self.threads)
+            try:
+                begin = time.perf_counter()
+                self.engine.run(self.spikes)
+                return time.perf_counter() - begin
+            finally:
+                set_threads(before)
+        self.net.reset()
+        with torch_threads(self.threads if self.name == PEER else 1):
+            if self.name == PEER:
+                begin = time.perf_counter()
+                self.net.present(self.dense)
+                return time.perf_counter() - begin
+            with crew("pool", self.threads if self.name == POOL else 0) as hands:
+                begin = time.perf_counter()
+                self.net.present(self.dense, hands)
+                return time.perf_counter() - begin
+
+    def fingerprint(self) -> str:
+        """sha256 of the weights as the last presentation left them."""
+        digest = hashlib.sha256()
+        for w in self.weights():
+            digest.update(w.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def in_turn(contestants, rounds: int) -> np.ndarray:
+    """Seconds [contestant, round], one after another within a round; a first round is not counted."""
+    rows = [[c.seconds() for c in contestants] for _ in range(rounds + 1)]
+    return np.array(rows[1:]).T
+
+
+def hardware() -> dict[str, str]:
+    """Table I for this machine: element -> value."""
+    gpu = machine.device("cuda")
+    return {
+        "processor": machine.device("cpu"),
+        "cores (threads)": f"{psutil.cpu_count(logical=False)} ({psutil.cpu_count()})",
+        "cores we may use": str(len(os.sched_getaffinity(0))),
+        "caches": _caches(),
+        "RAM": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "GPU": gpu if gpu not in ("", "unknown") else "none",
+        "system": f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}",
+    }
+
+
+def _caches() -> str:
+    try:
+        done = subprocess.run(
+            ["lscpu", "--caches=NAME,ALL-SIZE"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    return ", ".join(f"{row[0]} {row[1]}B" for row in rows if len(row) == 2)
+
+
+def copy_rate(threads: int, megabytes: int = 256, repeats: int = 5) -> float:
+    """Bytes per second read and written by torch's copy with so many threads, the median."""
+    source = torch.zeros(megabytes * 2**18)
+    target = torch.empty_like(source)
+    found = []
+    with torch_threads(threads):
+        for _ in range(repeats + 1):
+            begin = time.perf_counter()
+            target.copy_(source)
+            found.append(time.perf_counter() - begin)
+    return 2 * megabytes * 2**20 / float(np.median(found[1:]))
+
+
+def predicted(
+    rate: float, fraction: float, bytes_per_image: float, copy: float, cores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Modelled images per second on `cores` cores: Amdahl's law with the measured parallel fraction, and
+    the limit
+    by memory if the measured copy rate were all there is.
+
+    Args:
+        rate: measured images per second of one thread.  copy: bytes per second measured on this machine.
+        bytes_per_image: read and written at least once: lists of events and weights' share of a batch.
+    """
+    amdahl = rate / ((1 - fraction) + fraction / cores)
+    return amdahl, np.full(len(cores), copy / bytes_per_image)

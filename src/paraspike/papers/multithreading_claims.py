@@ -112,14 +112,11 @@ def starts_together(tree, claim, left, right) -> Finding:
 
 
 def half_of_the_time(tree, claim, left, right) -> Finding:
-    """Percent of a task's time that it waits, for layers and weights, at the larger pool."""
-    shares = []
-    for phase in ("layers", "weights"):
-        wait, run = (
-            float(left[name].sel(phase=phase).isel(pool_threads=-1))
-            for name in ("wait", "execution")
-        )
-        shares.append(100 * wait / (wait + run))
+    """Mean wait of a task in percent of the time until all are done, layers and weights, mean over the pools; a
+    queue gives (N - 1) / 2N."""
+    threads = left["wait"]["pool_threads"] > 0
+    ratio = 100 * (left["wait"] / left["total"]).where(threads).mean("pool_threads")
+    shares = [float(ratio.sel(phase=phase)) for phase in ("layers", "weights")]
     text = f"layers {shares[0]:.0f} %, weights {shares[1]:.0f} %"
     value = float(np.mean(shares))
     holds = abs(value - claim.published) <= claim.judge.tolerance

@@ -9,6 +9,7 @@ import torch
 from paraspike.errors import ReaderError
 from paraspike.papers.multithreading import NU_PUBLISHED, Network
 from paraspike.papers.multithreading_crews import Serial, Stamp, crew
+from paraspike.papers.multithreading_peer import installed
 from paraspike.papers.multithreading_throughput import (
     ARMS,
     OPEN,
@@ -17,25 +18,43 @@ from paraspike.papers.multithreading_throughput import (
     torch_threads,
 )
 
-# Parts of the program by the function whose cumulative time they are; the rest is what is left.
+# Parts of the program by the function whose cumulative time they are, ours and BindsNET's, as called by one of
+# the callers; the rest is what is left.
 _FUNCTIONS = {
-    "layers": ("multithreading.py", "forward"),
-    "synapses": ("multithreading.py", "get_inputs"),
-    "weights": ("multithreading.py", "update"),
-    "encoding": ("multithreading_encoders.py", "encode"),
+    "layers": ("forward", "forward"),
+    "synapses": ("get_inputs", "_get_inputs"),
+    "weights": ("update", "update"),
+    "encoding": ("encode", "encode"),
+}
+_CALLERS = {
+    ("multithreading_crews.py", "_timed"),
+    ("network.py", "run"),
+    ("multithreading_throughput.py", "encoded"),
 }
 PARTS = (*_FUNCTIONS, "rest")
 UPDATES = ("layers", "synapses", "weights")
+PEER = "BindsNET"
 _PRODUCTS = ("matmul", "mm", "addmm_", "addmm", "bmm", "__matmul__")
 
 
+def profiled() -> tuple[str, ...]:
+    """The programs that are profiled: ours in both arms and, where it is installed, BindsNET as published."""
+    return (*ARMS, PEER) if installed() else ARMS
+
+
 def profiles(images: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, list[dict]]:
-    """Shares of PARTS for each of ARMS [arm, part], and per arm its `calls` and the share of time inside matrix
-    `products`; one image at a time, one thread, rate coding, encoding within (both arms, as the authors had
-    it)."""
+    """Shares of PARTS for each of `profiled()` [arm, part]; one image at a time, one thread, rate coding,
+    encoding within, as the authors had it.
+
+    Returns:
+        the shares, and per arm its `calls` and the share of time inside matrix `products`: NaN for BindsNET,
+        whose `@` a profile does not see.
+    """
     found, calls = [], []
-    for arm in ARMS:
-        job = Job(arm, "rate", batches_of(images, 1, count), seed=seed)
+    for arm in profiled():
+        peer = arm == PEER
+        batches = batches_of(images, 1, count)
+        job = Job(ARMS[0] if peer else arm, "rate", batches, seed=seed, peer=peer)
         job.spikes = None
         job.hands = Serial()
         profile = cProfile.Profile()
@@ -45,6 +64,7 @@ def profiles(images: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, lis
             job()
             profile.disable()
         row, facts = _shares(pstats.Stats(profile))
+        facts["products"] = float("nan") if peer else facts["products"]
         found.append(row)
         calls.append(facts)
     return np.array(found), calls
@@ -53,11 +73,13 @@ def profiles(images: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, lis
 def _shares(stats: pstats.Stats) -> tuple[list[float], dict]:
     total = stats.total_tt
     row = []
-    for file, name in _FUNCTIONS.values():
+    for names in _FUNCTIONS.values():
         times = [
-            entry[3]
-            for (path, _, function), entry in stats.stats.items()
-            if path.endswith(f"papers/{file}") and function == name
+            times[3]
+            for (_, _, function), entry in stats.stats.items()
+            if function in names
+            for (path, _, caller), times in entry[4].items()
+            if (path.rsplit("/", 1)[-1], caller) in _CALLERS
         ]
         row.append(sum(times) / total)
     products = sum(

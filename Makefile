@@ -19,6 +19,7 @@ test: .venv/installed
 
 # The tests that compare with other SNN libraries, beside all of those that `make bench` installs.
 test-peers: .venv-bench/installed
+	.venv-bench/bin/python -c 'import sys; from paraspike.papers.multithreading_peer import installed; sys.exit(not installed())'
 	$(ONE_COUNT) .venv-bench/bin/python -m pytest -rs tests/benchmarks tests/learning tests/papers/test_multithreading.py
 
 lab: .venv/installed

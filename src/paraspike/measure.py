@@ -1,5 +1,6 @@
 """Timing that can be trusted: warm-up, repetition, device synchronisation, and who else was running."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -39,18 +40,27 @@ def measure(function: Callable[[], object], repeats: int = 5, warmup: int = 1) -
     for _ in range(warmup):
         function()
     _synchronise()
-    before, start = _other_seconds(), time.perf_counter()
+    others = load_of_others()
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()
         function()
         _synchronise()
         seconds.append(time.perf_counter() - begin)
-    elapsed = time.perf_counter() - start
-    cores = psutil.cpu_count() or 1
-    # CPU clocks tick every 10 ms, so a short measurement could not tell noise from load.
-    others = max(0.0, _other_seconds() - before - 0.02) / max(elapsed * cores, 0.05)
-    return Measurement(np.array(seconds), min(1.0, others), os.getloadavg()[0])
+    return Measurement(np.array(seconds), others(), os.getloadavg()[0])
+
+
+def load_of_others() -> Callable[[], float]:
+    """Begin to watch; called later, the result says what share of all cores others have used since, 0 .. 1."""
+    before, start = _other_seconds(), time.perf_counter()
+
+    def since() -> float:
+        # CPU clocks tick every 10 ms, so a short measurement could not tell noise from load.
+        used = max(0.0, _other_seconds() - before - 0.02)
+        elapsed = (time.perf_counter() - start) * (psutil.cpu_count() or 1)
+        return min(1.0, used / max(elapsed, 0.05))
+
+    return since
 
 
 def _synchronise():
@@ -59,8 +69,14 @@ def _synchronise():
 
 
 def _other_seconds() -> float:
-    """CPU seconds used so far by every process but this one and its children."""
+    """CPU seconds used so far by every process but this one and its children, ended or alive."""
     times = psutil.cpu_times()
     busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-    own = psutil.Process().cpu_times()
-    return busy - (own.user + own.system + own.children_user + own.children_system)
+    this = psutil.Process()
+    own = this.cpu_times()
+    busy -= own.user + own.system + own.children_user + own.children_system
+    for child in this.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used = child.cpu_times()
+            busy -= used.user + used.system
+    return busy

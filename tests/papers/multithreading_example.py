@@ -87,8 +87,8 @@ def _tasks():
             "calls": ("arm", [1000.0, 1000.0]),
             **table,
             "wait_at": (("some_threads", "position"), np.arange(10.0)[None] * 1e-4),
-            "start": ("task", np.arange(6.0) * 1e-5),
-            "end": ("task", np.arange(1, 7.0) * 1e-3),
+            "start": (("step", "task"), np.tile(np.arange(6.0) * 1e-5, (3, 1))),
+            "end": (("step", "task"), np.tile(np.arange(1, 7.0) * 1e-3, (3, 1))),
         },
         coords={
             "arm": ARMS, "part": list(PARTS), "parts": [*PARTS, "updates"], "pool_threads": pools,
@@ -101,7 +101,13 @@ def _causes():
     threads, sizes = [0, 2, 4], [100, 1000]
     table = {
         name: (("form", "threads"), np.full((3, 3), value))
-        for name, value in (("wait", 2e-5), ("lock", 1e-5), ("work", 3e-5), ("step", 1e-4))
+        for name, value in (
+            ("wait", 2e-5),
+            ("lock", 1e-5),
+            ("ready", 1e-6),
+            ("work", 3e-5),
+            ("step", 1e-4),
+        )
     }
     return xr.Dataset(
         table
@@ -127,11 +133,16 @@ def _cure(bindsnet):
         {
             "seconds": (("contestant", "threads", "repeat"), seconds),
             "same_bits": ("threads", np.ones(3)),
-            "parallel_fraction": ((), 0.95),
-            "modelled_rate": ("cores", [5e3, 9e3, 7e4]),
-            "modelled_limit": ("cores", [1e6] * 3),
+            "parallel_fraction": ("repeat", [0.9, 0.95, 1.0]),
+            "modelled_rate": (("repeat", "cores"), np.outer([0.9, 1, 1.1], [5e3, 9e3, 7e4])),
+            "modelled_limit": ("weights", [1e6, 1e4]),
         },
-        coords={"contestant": names, "threads": threads, "cores": cores},
+        coords={
+            "contestant": names,
+            "threads": threads,
+            "cores": cores,
+            "weights": ["in the caches", "from memory each step"],
+        },
         attrs={
             "hardware": json.dumps({"processor": "EPYC", "RAM": "24 GB"}),
             "bindsnet": "0.3.4" if bindsnet else "not installed",
@@ -141,7 +152,7 @@ def _cure(bindsnet):
 
 
 def _learning():
-    accuracy = np.array([[80.0, 82.0], [90.0, 92.0], [95.0, 95.0]])
+    accuracy = np.array([[80.0, 82.0], [90.0, 92.0], [85.0, 85.0], [95.0, 95.0]])
     return xr.Dataset(
         {
             "accuracy": (("features", "seed"), accuracy),

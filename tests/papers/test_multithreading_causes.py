@@ -10,6 +10,7 @@ from paraspike.errors import ReaderError
 from paraspike.papers import multithreading_causes as causes
 from paraspike.papers import multithreading_claims as claims
 from paraspike.papers import multithreading_cure as cure
+from paraspike.papers import multithreading_published as published
 from paraspike.papers import multithreading_tasks as tasks
 from paraspike.papers.multithreading_crews import Serial, Stamp
 from paraspike.spikes import Spikes
@@ -49,6 +50,7 @@ def test_images_split_over_threads_give_what_steps_in_order_do():
 def test_shares_are_times(form, threads):
     found = causes.shares(form, threads, 3, 40, 2, 4, 2)
     assert found.step > 0 and found.work > 0 and found.wait >= 0 and found.lock >= 0
+    assert not found.ready < 0
     with pytest.raises(ReaderError, match="form"):
         causes.shares("fibres", 1, 1, 1, 1, 1, 1)
 
@@ -70,11 +72,14 @@ def test_engine_and_published_network_learn_the_same_from_one_presentation():
         (cure.ALONE, 1),
         (cure.POOL, 2),
     ]
-    contestants = [cure.Contestant(*entry, lists) for entry in entered]
-    times = cure.in_turn(contestants, 2)
-    assert times.shape == (5, 2) and (times > 0).all()
-    prints = [c.fingerprint() for c in contestants]
+    race = cure.race(entered, lists, 0, 2)
+    assert race.seconds.shape == (5, 2) and (race.seconds > 0).all() and 0 <= race.others <= 1
+    prints = race.fingerprints
     assert prints[0] == prints[1] == prints[2]
+    contestants = [cure.Contestant(*entry, lists) for entry in entered]
+    for contestant in contestants:
+        contestant.seconds()
+    assert contestants[0].fingerprint() == prints[0]
     first = contestants[0].weights()
     assert not torch.equal(first[0], contestants[0].start[0])
     for other in contestants[3:]:
@@ -84,9 +89,11 @@ def test_engine_and_published_network_learn_the_same_from_one_presentation():
 
 def test_the_model_is_amdahls_law():
     cores = np.array([1, 2, 64])
-    rate, limit = cure.predicted(100.0, 0.9, 1e3, 1e9, cores)
-    assert rate == pytest.approx([100, 100 / 0.55, 100 / (0.1 + 0.9 / 64)])
-    assert limit == pytest.approx([1e6] * 3)
+    fraction, rate = cure.predicted(np.array([[100.0, 100.0], [100 / 0.55, 250.0]]), cores)
+    assert fraction == pytest.approx([0.9, 1.0])
+    assert rate[0] == pytest.approx([100, 100 / 0.55, 100 / (0.1 + 0.9 / 64)])
+    assert rate[1] == pytest.approx(100 * cores)
+    assert cure.memory_limits(1e9, 1000, 320, 10, 32) == pytest.approx((2.5e7, 1e9 / (40 + 2500)))
 
 
 def test_hardware_names_no_machine():
@@ -146,10 +153,26 @@ def test_judges_of_the_snn():
     assert (
         found.measured == pytest.approx(100 * (0.5 + 0.375) / 2) and found.holds and found.towards
     )
-    found = claims.every_thread_count_is_slower(None, claim(None), left, {})
+    found = claims.substantially_slower(None, claim(None), left, {})
     assert found.holds and found.measured == pytest.approx(1 / 1.6)
-    left = {"seconds": seconds([[1, 0.5, 4], [1, 1.6, 3]], "threads", [0, 1, 2])}
-    assert not claims.every_thread_count_is_slower(None, claim(None), left, {}).holds
+    assert claims.mostly_doubled(None, claim(None), left, {}).measured == 1
+    left = {"seconds": seconds([[1, 0.5, 1.2], [1, 1.6, 1.3]], "threads", [0, 1, 2])}
+    assert not claims.substantially_slower(None, claim(None), left, {}).holds
+    found = claims.mostly_doubled(None, claim(None), left, {})
+    assert found.measured == 0.25 and not found.holds
+
+
+def test_the_authors_own_tasks_wait_half_of_the_time():
+    rows = published.tasks().query("layers == 100").set_index(["pool_threads", "phase"])
+    dims = {"pool_threads": [0, 8, 16], "phase": ["layers", "weights"]}
+
+    def table(column):
+        values = [[rows.loc[(n, p.rstrip("s")), column] for p in dims["phase"]] for n in (0, 8, 16)]
+        return xr.DataArray(values, dims=list(dims), coords=dims)
+
+    left = {"wait": table("mean_queue_wait_s"), "total": table("mean_total_s")}
+    found = claims.half_of_the_time(None, claim(50, tolerance=10), left, {})
+    assert found.holds and found.measured == pytest.approx(44.7, abs=0.5)
 
 
 def test_judges_of_the_cnn():
@@ -166,10 +189,16 @@ def test_judges_of_the_cnn():
 
 
 def test_judges_of_the_tasks():
-    end = xr.DataArray([1.0, 2, 3, 4, 5, 6], dims="task", name="end")
-    assert claims.ends_in_order(None, claim(None), {"end": end}, {}).holds
-    assert not claims.ends_in_order(None, claim(None), {"end": end[::-1]}, {}).holds
-    start = xr.DataArray([0.0, 0.1, 0.1, 0.2, 0.2, 0.3], dims="task", name="start")
+    end = xr.DataArray(np.tile(np.arange(1.0, 7), (4, 1)), dims=("step", "task"), name="end")
+    found = claims.ends_in_order(None, claim(None), {"end": end}, {})
+    assert found.holds and found.measured == 1
+    assert not claims.ends_in_order(None, claim(None), {"end": end[:, ::-1]}, {}).holds
+    shuffled = xr.DataArray(
+        np.random.default_rng(0).random((40, 6)), dims=("step", "task"), name="end"
+    )
+    found = claims.ends_in_order(None, claim(None), {"end": shuffled}, {})
+    assert not found.holds and abs(found.measured) < 0.3
+    start = xr.DataArray(np.tile([0.0, 0.1, 0.1, 0.2, 0.2, 0.3], (4, 1)), dims=("step", "task"))
     left = {"start": start, "end": end}
     found = claims.starts_together(None, claim(None, high=0.25), left, {})
     assert found.holds and found.measured == pytest.approx(0.05)

@@ -1,5 +1,6 @@
 """Hogwild: what workers learn, and that none is left behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 from paraspike.datasets import load_images
 from paraspike.errors import ReaderError
 from paraspike.papers import multithreading_hogwild as hogwild
+from paraspike.papers.multithreading_process import in_own_process
+from paraspike.threads import cores
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,8 @@ def test_two_workers_learn_one_model(workers):
 def test_what_cannot_be_trained_is_refused(workers):
     with pytest.raises(ReaderError, match="3 of 2 workers"):
         workers.train(fresh(), 3, 32, "corrected")
+    with pytest.raises(ReaderError, match="no batch of 64"):
+        workers.train(fresh(), 2, 64, "corrected")
     with pytest.raises(ReaderError, match="images"):
         hogwild.Workers(1, np.zeros((4, 8, 8), np.uint8), np.zeros(4))
 
@@ -97,6 +102,27 @@ def test_no_worker_is_left_after_an_error():
         hogwild.Workers(1, data.images, data.labels + 50) as workers,
     ):
         workers.train(fresh(), 1, 8, "corrected")
+    assert children() == before
+
+
+def fails(text):
+    raise ValueError(text)
+
+
+def threads_of_torch():
+    return torch.get_num_threads(), "OMP_WAIT_POLICY" in os.environ
+
+
+def test_a_process_of_its_own_is_as_the_authors_started_theirs(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = children()
+    assert in_own_process(threads_of_torch) == (cores(), False)
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    with pytest.raises(ReaderError, match="ValueError: said so"):
+        in_own_process(fails, "said so")
+    with pytest.raises(ReaderError, match="ended by itself"):
+        in_own_process(os._exit, 3)
     assert children() == before
 
 

@@ -7,6 +7,7 @@ Diehl
 & Cook 2015, between images instead of by inhibition within them); afterwards its weights are scaled to `norm`.
 """
 
+import numpy as np
 import torch
 
 from paraspike.errors import ReaderError
@@ -44,7 +45,7 @@ class Competition:
             raise ReaderError(f"norm {norm}, handicap {handicap}", "Competition", "norm above 0")
         self.net = STDPNetwork((n_in, neurons), nu=nu, seed=seed, backend=backend)
         self.norm, self.handicap, self.seed = norm, handicap, seed
-        self.wins = torch.zeros(neurons)
+        self.wins = torch.zeros(neurons, device=self.weights.device)
         self._scale(slice(None))
 
     @property
@@ -54,6 +55,21 @@ class Competition:
     def _scale(self, columns):
         w = self.weights[:, columns]
         self.weights[:, columns] = w * (self.norm / w.sum(0).clamp(min=1e-12))
+
+    def load(self, templates: np.ndarray) -> None:
+        """Take weights from templates [<= neurons, ...], scaled as all are; the other neurons keep theirs.
+
+        Raises:
+            ReaderError: more templates than neurons, or of another size.
+        """
+        flat = torch.from_numpy(templates.reshape(len(templates), -1).astype(np.float32)).T
+        if flat.shape[0] != len(self.weights) or flat.shape[1] > self.weights.shape[1]:
+            raise ReaderError(
+                f"templates {list(templates.shape)} for weights {list(self.weights.shape)}",
+                "Competition.load",
+            )
+        self.weights[:, : flat.shape[1]] = flat.to(self.weights)
+        self._scale(slice(None))
 
     def respond(self, spikes: Spikes) -> torch.Tensor:
         """Features of images given as spikes [T, B, N_in]: each neuron's spikes, [B, neurons]."""

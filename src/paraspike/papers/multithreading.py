@@ -69,16 +69,24 @@ class Nodes:
 
 class Connection:
     """Weights w [N_source, N_target] between two layers, learning by PostPre with rates nu summed over the
-    batch and clamped to `bounds` (BindsNET 0.3.4's fused form)."""
+    batch and clamped to `bounds` (BindsNET 0.3.4's fused form). With `of_2020` the operands are made ready
+    before it is seen that nothing is to be learned, as BindsNET did then."""
 
-    def __init__(self, source: Nodes, target: Nodes, w: torch.Tensor, nu, bounds):
+    def __init__(self, source: Nodes, target: Nodes, w: torch.Tensor, nu, bounds, of_2020=False):
         self.source, self.target, self.w, self.nu, self.bounds = source, target, w, nu, bounds
+        self.of_2020 = of_2020
 
     def get_inputs(self, columns: slice = slice(None)) -> None:
         """The target's input current from the source's last spikes, for some columns."""
         self.target.current[:, columns] = torch.matmul(self.source.s.float(), self.w[:, columns])
 
     def update(self) -> None:
+        if self.of_2020:
+            batch = len(self.source.s)
+            self.source.s.view(batch, -1).unsqueeze(2).float()
+            self.source.x.view(batch, -1).unsqueeze(2)
+            self.target.s.view(batch, -1).unsqueeze(1).float()
+            self.target.x.view(batch, -1).unsqueeze(1)
         if self.nu[0]:
             self.w.addmm_(self.source.s.float().t(), self.target.x * self.nu[0], alpha=-1.0)
         if self.nu[1]:
@@ -95,7 +103,7 @@ class Network:
         nu: rates of depression and potentiation.
         bounds: least and greatest weight; the published benchmark sets none.
         weights: [N_in, N_out] each; drawn from U(0, 1) by `seed` if None.
-        kind: of the layers after the input: lif or if.
+        kind: of the layers after the input: lif or if.  of_2020: as `Connection`.
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class Network:
         seed: int = 0,
         kind: str = "lif",
         device="cpu",
+        of_2020: bool = False,
     ):
         if len(sizes) < 2 or min(sizes) < 1 or batch < 1:
             raise ReaderError(f"sizes {list(sizes)}, batch {batch} make no network", "Network")
@@ -120,7 +129,7 @@ class Network:
         self.layers = [Nodes(sizes[0], batch, "input", device)]
         self.layers += [Nodes(n, batch, kind, device) for n in sizes[1:]]
         self.connections = [
-            Connection(*ends, w.clone().to(device), tuple(nu), bounds)
+            Connection(*ends, w.clone().to(device), tuple(nu), bounds, of_2020)
             for *ends, w in zip(self.layers[:-1], self.layers[1:], weights, strict=True)
         ]
 

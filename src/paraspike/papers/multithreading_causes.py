@@ -15,7 +15,7 @@ from paraspike.errors import ReaderError
 from paraspike.measure import measure
 from paraspike.ops.jit import njit
 from paraspike.papers.multithreading import REFRACTORY, REST, THRESHOLD, Nodes
-from paraspike.papers.multithreading_crews import crew
+from paraspike.papers.multithreading_crews import clocked, own_threads
 
 FORMS = ("torch operations", "compiled, no GIL", "compiled, split over images")
 DECAY, TRACE_DECAY = np.float32(np.exp(-0.01)), np.float32(np.exp(-0.05))
@@ -75,14 +75,14 @@ class CompiledLayers(TorchLayers):
         ]
         for arrays, drive in zip(self.state, self.drive, strict=True):
             arrays[2][:] = drive.reshape(-1).numpy()
-        self.width = batch * neurons
+        self.batch, self.neurons = batch, neurons
 
     def tasks(self):
         return [lambda arrays=arrays: step_compiled(*arrays) for arrays in self.state]
 
     def shares(self, count: int, steps: int):
         """`count` tasks, each all layers and steps for its share of the images."""
-        edges = [self.width * k // count for k in range(count + 1)]
+        edges = [self.batch * k // count * self.neurons for k in range(count + 1)]
 
         def one(low, high):
             for arrays in self.state:
@@ -94,12 +94,13 @@ class CompiledLayers(TorchLayers):
 
 @dataclass(frozen=True)
 class Shares:
-    """Mean seconds of a task of the phase `layers`: waiting in the queue, holding no core while it runs
-    (for the
-    lock, or because others have the cores), and working; and seconds of a step."""
+    """Mean seconds of a task: waiting in the queue; begun but waiting for the lock; ready but without a core;
+    working; and seconds of a step. Of the form that splits images, a task is all layers and steps of its share.
+    """
 
     wait: float
     lock: float
+    ready: float
     work: float
     step: float
     disturbed: bool = False
@@ -118,55 +119,49 @@ def shares(
     made = (TorchLayers if form == FORMS[0] else CompiledLayers)(layers, neurons, batch)
     if form == FORMS[2]:
         return _split(made, threads, steps, repeats)
-    rows = []
-    with crew("pool", threads, record=True) as hands:
 
-        def once():
-            hands.stamps.clear()
-            for _ in range(steps):
-                hands.run(made.tasks(), "layers")
-            rows.append(_mean(hands.stamps))
+    def once(hands):
+        return [times for _ in range(steps) for times in hands(made.tasks())]
 
-        timing = measure(once, repeats)
-    wait, lock, work = np.median(rows[1:], axis=0)
-    return Shares(wait, lock, work, timing.median / steps, timing.disturbed)
-
-
-def _mean(stamps):
-    wait = np.mean([s.start - s.submit for s in stamps])
-    work = np.mean([s.cpu for s in stamps])
-    return wait, max(0.0, np.mean([s.end - s.start for s in stamps]) - work), work
+    return _watched(threads, once, repeats, steps)
 
 
 def _split(made, threads, steps, repeats):
     """Each thread keeps its images through all layers and steps: one hand-over for all."""
-    tasks = made.shares(max(1, threads), steps)
-    if threads == 0:
-        timing = measure(tasks[0], repeats)
-        return Shares(0.0, 0.0, timing.median, timing.median / steps, timing.disturbed)
-    rows = []
-    with ThreadPool(threads) as pool:
+    return _watched(
+        threads, lambda hands: hands(made.shares(max(1, threads), steps)), repeats, steps
+    )
 
-        def once():
+
+def _watched(threads, once, repeats, steps):
+    """`once`, told who does a list of tasks: timed bare, then watched; medians over repeats of means over
+    tasks.
+    """
+
+    def rows(do_all):
+        def watched(tasks):
             submit = time.perf_counter()
-            done = pool.map(_clocked, tasks, chunksize=1)
-            rows.append(
-                (
-                    np.mean([start - submit for start, _, _ in done]),
-                    max(0.0, np.mean([end - start - cpu for start, end, cpu in done])),
-                    np.mean([cpu for _, _, cpu in done]),
-                )
-            )
+            return [(submit, *times) for times in do_all(clocked, tasks)]
 
-        timing = measure(once, repeats)
-    wait, lock, work = np.median(rows[1:], axis=0)
-    return Shares(wait, lock, work, timing.median / steps, timing.disturbed)
+        submit, start, end, cpu, ready = np.array(once(watched)).T
+        wait = np.mean(start - submit) if threads else 0.0
+        lock = max(0.0, np.mean(end - start - cpu - np.nan_to_num(ready)))
+        return wait, lock, np.mean(ready), np.mean(cpu)
+
+    def both(do_all):
+        timing = measure(lambda: once(lambda tasks: list(do_all(_plain, tasks))), repeats)
+        shares = np.median([rows(do_all) for _ in range(repeats)], axis=0)
+        return Shares(*shares, timing.median / steps, timing.disturbed)
+
+    if threads == 0:
+        return both(map)
+    with ThreadPool(threads, initializer=own_threads) as pool:
+        return both(lambda do, tasks: pool.map(do, tasks, chunksize=1))
 
 
-def _clocked(task):
-    start, cpu = time.perf_counter(), time.thread_time()
+def _plain(task):
     task()
-    return start, time.perf_counter(), time.thread_time() - cpu
+    return ()
 
 
 def break_even(work: np.ndarray, speedup: np.ndarray) -> float:

@@ -78,7 +78,7 @@ class Pool(Serial):
 
     def __init__(self, threads: int, record: bool = False):
         super().__init__(record)
-        self._pool = ThreadPool(_positive(threads), initializer=_own_threads)
+        self._pool = ThreadPool(_positive(threads), initializer=own_threads)
 
     def run(self, tasks, phase="tasks", first=0):
         jobs = []
@@ -107,7 +107,7 @@ class Queued(Serial):
             thread.start()
 
     def _work(self):
-        _own_threads()
+        own_threads()
         while (job := self._queue.get()) is not _LEAVE:
             task, phase, index, submit = job
             try:
@@ -118,6 +118,7 @@ class Queued(Serial):
                 self._queue.task_done()
 
     def run(self, tasks, phase="tasks", first=0):
+        self._failed.clear()
         for i, task in enumerate(tasks):
             self._queue.put((task, phase, first + i, time.perf_counter()))
         self._queue.join()
@@ -151,12 +152,31 @@ def _positive(threads):
     return threads
 
 
-def _own_threads():
+def own_threads():
     # A new thread otherwise starts a full team of torch's own, whatever the main thread has set.
     torch.set_num_threads(torch.get_num_threads())
+
+
+def clocked(task) -> tuple[float, float, float, float]:
+    """Do a task: its start, its end, and in between CPU seconds of its thread and those in which it was
+    ready to
+    run but had no core (Linux counts them; NaN elsewhere). What is left it waited for the interpreter's
+    lock.
+    """
+    ready = _ready_seconds()
+    start, end, cpu = _timed(task)
+    return start, end, cpu, _ready_seconds() - ready
 
 
 def _timed(task):
     start, cpu = time.perf_counter(), time.thread_time()
     task()
     return start, time.perf_counter(), time.thread_time() - cpu
+
+
+def _ready_seconds():
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) * 1e-9
+    except (OSError, IndexError):
+        return float("nan")

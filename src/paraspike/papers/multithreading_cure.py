@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import psutil
@@ -18,10 +19,11 @@ import torch
 
 from paraspike import machine
 from paraspike.learning.stdp import STDPNetwork
+from paraspike.measure import load_of_others
 from paraspike.papers.multithreading import NU, SIZES, Network
 from paraspike.papers.multithreading_crews import crew
 from paraspike.papers.multithreading_peer import BindsNET
-from paraspike.papers.multithreading_throughput import CLOSED, torch_threads
+from paraspike.papers.multithreading_throughput import CLOSED, parallel_fraction, torch_threads
 from paraspike.spikes import Spikes
 from paraspike.threads import get_threads, set_threads
 
@@ -82,10 +84,31 @@ class Contestant:
         return digest.hexdigest()
 
 
-def in_turn(contestants, rounds: int) -> np.ndarray:
-    """Seconds [contestant, round], one after another within a round; a first round is not counted."""
-    rows = [[c.seconds() for c in contestants] for _ in range(rounds + 1)]
-    return np.array(rows[1:]).T
+@dataclass(frozen=True)
+class Race:
+    """seconds [entry, round]; fingerprints of the weights each left; share of the cores used by others."""
+
+    seconds: np.ndarray
+    fingerprints: list[str]
+    others: float
+
+
+def race(entered, spikes: Spikes, seed: int, rounds: int) -> Race:
+    """Contestants (name, threads) one after another within a round; a first round is not counted."""
+    contestants = [Contestant(*entry, spikes, seed) for entry in entered]
+
+    def turn():
+        seconds = []
+        for contestant in contestants:
+            # Threads of whoever went before may spin for a few milliseconds after their work.
+            time.sleep(0.02)
+            seconds.append(contestant.seconds())
+        return seconds
+
+    turn()
+    others = load_of_others()
+    rows = [turn() for _ in range(rounds)]
+    return Race(np.array(rows).T, [c.fingerprint() for c in contestants], others())
 
 
 def hardware() -> dict[str, str]:
@@ -130,16 +153,26 @@ def copy_rate(threads: int, megabytes: int = 256, repeats: int = 5) -> float:
     return 2 * megabytes * 2**20 / float(np.median(found[1:]))
 
 
-def predicted(
-    rate: float, fraction: float, bytes_per_image: float, copy: float, cores: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Modelled images per second on `cores` cores: Amdahl's law with the measured parallel fraction, and
-    the limit
-    by memory if the measured copy rate were all there is.
+def predicted(rates: np.ndarray, cores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Amdahl's law fitted to rates measured with one and two threads.
 
     Args:
-        rate: measured images per second of one thread.  copy: bytes per second measured on this machine.
-        bytes_per_image: read and written at least once: lists of events and weights' share of a batch.
+        rates: images per second [2, round].  cores: that are looked at.
+
+    Returns:
+        the parallel fraction of each round, at most 1; modelled images per second [round, cores].
     """
-    amdahl = rate / ((1 - fraction) + fraction / cores)
-    return amdahl, np.full(len(cores), copy / bytes_per_image)
+    one, two = rates
+    fraction = np.clip([parallel_fraction(b / a, 2) for a, b in zip(one, two, strict=True)], 0, 1)
+    serial = 1 - fraction[:, None]
+    return fraction, one[:, None] / (serial + fraction[:, None] / cores)
+
+
+def memory_limits(
+    copy: float, weights: int, events: int, steps: int, batch: int
+) -> tuple[float, float]:
+    """Images per second that memory could feed at `copy` bytes per second: if weights stay in the caches
+    between
+    steps and only the lists of events are read, and if every step reads and writes all of them."""
+    lists = 4 * events / batch
+    return copy / lists, copy / (lists + 8 * weights * steps / batch)

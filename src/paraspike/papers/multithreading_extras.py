@@ -13,6 +13,12 @@ from paraspike.papers.multithreading_cure import ALONE, ENGINE, PEER, POOL
 from paraspike.papers.multithreading_figures import count_axis, rates
 
 INK = {ENGINE: "#009E73", ALONE: "#0072B2", POOL: "#D55E00", PEER: "#CC79A7"}
+_PARTS = {
+    "work": ("work", "#0072B2"),
+    "ready": ("waiting for a core", "#E69F00"),
+    "lock": ("waiting for the lock", "#D55E00"),
+    "wait": ("in the queue", "#9ECAE1"),
+}
 FORM_INK = ("#D55E00", "#E69F00", "#009E73")
 
 
@@ -29,24 +35,30 @@ def table1(results) -> Figure:
 
 def causes(results) -> Figure:
     """Where a task's time goes in three forms of one task graph, and from which size two threads pay."""
-    data = plots.need(results, "causes", "wait", "lock", "work", "step", "speedup")
+    data = plots.need(results, "causes", "wait", "lock", "ready", "work", "step", "speedup")
     fig, (left, middle, right) = plots.figure(1, 3, (14, 4.6), width_ratios=[1.5, 1, 1])
     forms, threads = data["form"].values, data["threads"].values
     ticks, labels = [], []
     for f, form in enumerate(forms):
         for k, n in enumerate(threads):
             x, bottom = f * (len(threads) + 1) + k, 0.0
-            for part, ink in (("work", "#0072B2"), ("lock", "#D55E00"), ("wait", "#9ECAE1")):
-                value = 1e6 * float(data[part].isel(form=f, threads=k))
+            for part, (word, ink) in _PARTS.items():
+                value = 1e6 * float(data[part].isel(form=f, threads=k).fillna(0))
                 if form == forms[-1]:
-                    # One task holds all steps and layers of its images there.
-                    value /= data.attrs["steps"] * data.attrs["layers"]
-                word = {"work": "work", "lock": "no core (lock)", "wait": "queue"}[part]
+                    # One task holds all steps and layers of its share of the images there.
+                    value *= max(1, n) / (data.attrs["steps"] * data.attrs["layers"])
                 left.bar(
                     x, value, 0.8, bottom=bottom, color=ink, label=word if f == k == 0 else None
                 )
                 bottom += value
-            left.text(x, bottom, f"{bottom:.2g}", ha="center", va="bottom", fontsize=6.5)
+            left.text(
+                x,
+                bottom,
+                f"{bottom:.0f}" if bottom >= 10 else f"{bottom:.1f}",
+                ha="center",
+                va="bottom",
+                fontsize=6.5,
+            )
             ticks.append(x)
             labels.append("none" if n == 0 else str(n))
         left.text(f * (len(threads) + 1) + (len(threads) - 1) / 2, -0.2, str(form).replace(", ", ",\n"),
@@ -69,7 +81,8 @@ def causes(results) -> Figure:
         even = float(one["break_even"])
         if 0 < even < np.inf:
             right.plot(1e6 * even, 1, marker="*", ms=13, color=ink, mec="white", ls="none")
-            right.annotate(f"{1e6 * even:.0f} us", (1e6 * even, 1), (4, -12), textcoords="offset points",
+            place = (-14, (-14, 8, 20)[list(forms).index(form)])
+            right.annotate(f"{1e6 * even:.0f} us", (1e6 * even, 1), place, textcoords="offset points",
                            fontsize=8, color=ink)  # fmt: skip
     for ax in (middle, right):
         ax.axhline(1, color=plots.INK, lw=0.8, ls=":")
@@ -80,11 +93,11 @@ def causes(results) -> Figure:
     middle.set(xlabel="threads", title="Speedup of a step")
     middle.legend(fontsize=7.5)
     right.set_xscale("log")
-    right.set(xlabel="work in a task (us, alone)", title="Two threads: from which size they pay")
-    note = "star: two threads break even; the right panel has layers of one image and ever more neurons"
-    plots.title(
-        fig, "Why threads make it slower: hand-over and lock outweigh tasks this small", data, note
+    right.set(
+        xlabel="work in one handed-over task (us)", title="Two threads: from which size they pay"
     )
+    note = "star: two threads break even; of the last form, a task is all layers and steps of its images"
+    plots.title(fig, "Why threads make it slower: a task must outweigh its hand-over", data, note)
     return fig
 
 
@@ -124,7 +137,12 @@ def learning(results) -> Figure:
         for name in data["features"].values
     }
     ax = axes[0]
-    inks = {"untrained": "#BBBBBB", "STDP": INK[ENGINE], "pixels": "#555555"}
+    inks = {
+        "untrained": "#BBBBBB",
+        "STDP": INK[ENGINE],
+        "random images": "#999999",
+        "pixels": "#555555",
+    }
     for x, ((name, _), (mean, deviation)) in enumerate(values.items()):
         ax.bar(
             x,
@@ -158,14 +176,22 @@ def scaling(results) -> Figure:
     fig, ax = plots.figure(size=(7.5, 4.4))
     ink = sns.desaturate(INK[ENGINE], 0.6)
     cores = data["cores"].values
-    label = f"modelled: Amdahl's law, {100 * float(data['parallel_fraction']):.1f} % parallel"
-    ax.plot(cores, data["modelled_rate"], ls="--", color=ink, label=label)
-    label = "modelled: memory of this machine alone"
-    ax.plot(cores, data["modelled_limit"], ls=":", color=plots.PALE, label=label)
+    middle = data["modelled_rate"].median("repeat")
+    low, high = (data["modelled_rate"].min("repeat"), data["modelled_rate"].max("repeat"))
+    parallel = 100 * data["parallel_fraction"]
+    label = f"modelled: Amdahl's law, {float(parallel.median()):.0f} % parallel"
+    label += f" ({float(parallel.min()):.0f} to {float(parallel.max()):.0f} by round)"
+    ax.fill_between(cores, low, high, color=ink, alpha=0.15, lw=0)
+    ax.plot(cores, middle, ls="--", color=ink, label=label)
+    for where, look in zip(data["weights"].values, (":", "-."), strict=True):
+        limit = float(data["modelled_limit"].sel(weights=where))
+        ax.axhline(
+            limit, ls=look, color=plots.PALE, label=f"modelled limit: this memory, weights {where}"
+        )
     measured = rates(data).sel(contestant=ENGINE).dropna("threads")
     here = measured[measured["threads"] <= data.attrs["cores_here"]]
     ax.plot(here["threads"], here, marker="o", ls="none", ms=8, color=INK[ENGINE], label="measured")
-    last = float(data["modelled_rate"][-1])
+    last = float(middle[-1])
     ax.annotate(f"modelled {last:,.0f}/s", (cores[-1], last), (-10, 8), textcoords="offset points",
                 ha="right", fontsize=8, color=ink)  # fmt: skip
     ax.set_xscale("log", base=2)

@@ -101,14 +101,18 @@ class Workers:
             process.terminate()
             pipe.close()
         for process, _ in self._workers:
-            process.join()
+            process.join(5)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
         self._workers = []
 
     def train(self, model: CNN, count: int, batch: int, arm: str, seed: int = 0) -> Epoch:
         """One epoch by `count` processes on the shared model, changed in place.
 
         Raises:
-            ReaderError: more processes than there are, an unknown arm, or a worker that failed.
+            ReaderError: more processes than there are, an unknown arm, a share of less than a batch, or a
+                worker that failed, which ends all.
         """
         if not 1 <= count <= len(self._workers) or arm not in ARMS or batch < 1:
             raise ReaderError(
@@ -116,15 +120,23 @@ class Workers:
                 "Workers.train",
                 f"arms {', '.join(ARMS)}",
             )
+        share = len(self.labels) // (1 if arm == "as_published" else count)
+        if share < batch:
+            raise ReaderError(
+                f"a worker's {share} images make no batch of {batch}", "Workers.train"
+            )
         model.to(self.device).share_memory()
         chosen = [pipe for _, pipe in self._workers[:count]]
-        for pipe in chosen:
-            pipe.send((model, count, batch, arm, seed))
-        for pipe in chosen:
-            _answer(pipe)
-        for pipe in chosen:
-            pipe.send("go")
-        done = [_answer(pipe) for pipe in chosen]
+        try:
+            for message in ((model, count, batch, arm, seed), "go"):
+                for pipe in chosen:
+                    pipe.send(message)
+                done = [_answer(pipe) for pipe in chosen]
+        except BaseException as error:
+            self.close()
+            if isinstance(error, BrokenPipeError):
+                raise ReaderError("a worker process ended by itself", "Workers") from error
+            raise
         begin, end, images, batches, losses = zip(*done, strict=True)
         return Epoch(max(end) - min(begin), sum(images), sum(batches), float(np.mean(losses)))
 
@@ -141,8 +153,8 @@ def _answer(pipe):
 
 def _serve(pipe, rank, images, labels, device):
     """A worker's life: told what to train, says it is ready, is told to go, says how it went."""
-    images, labels = images.to(device), labels.to(device)
     try:
+        images, labels = images.to(device), labels.to(device)
         pipe.send("here")
         while True:
             model, count, batch, arm, seed = pipe.recv()

@@ -1,4 +1,8 @@
-"""Whether STDP features are worth reading out: one linear readout on three kinds of features."""
+"""Whether STDP features are worth reading out: one linear readout on four kinds of features.
+
+Besides the untrained layer, whose neurons all see much the same, a layer whose weights are training images
+taken at random: what templates are worth without learning.
+"""
 
 from dataclasses import dataclass
 
@@ -10,7 +14,7 @@ from paraspike.datasets.encoders import bernoulli
 from paraspike.learning.competition import Competition
 from paraspike.randomness import permutation
 
-FEATURES = ("untrained", "STDP", "pixels")
+FEATURES = ("untrained", "STDP", "random images", "pixels")
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,14 @@ def compare(train, test, neurons, steps, epochs, batch, seed, backend) -> Found:
     scores.append(
         _score(*(features(layer, d, steps, seed, batch) for d in (train, test)), train, test)
     )
+    learned = layer.weights.clone()
+    layer.load(train.images[permutation(seed, "competition/images", len(train))[:neurons]])
+    scores.append(
+        _score(*(features(layer, d, steps, seed, batch) for d in (train, test)), train, test)
+    )
     pixels = [d.images.reshape(len(d), -1).astype(float) for d in (train, test)]
     scores.append(_score(*pixels, train, test))
-    return Found(scores, layer.weights.T.cpu().numpy().reshape(neurons, *train.images.shape[1:]))
+    return Found(scores, learned.T.cpu().numpy().reshape(neurons, *train.images.shape[1:]))
 
 
 def features(layer: Competition, data, steps: int, seed: int, batch: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """BindsNET itself: the published network in BindsNET 0.3.4, for the sweep and for the equality tests."""
 
+import functools
+import importlib
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -13,11 +15,14 @@ from paraspike.stub import stand_in
 UNUSED = ("torchvision", "cv2", "gymnasium", "ale_py", "skimage", "tensorboardX")
 
 
+@functools.cache
 def installed() -> str:
-    """BindsNET's version, or "" where it is not installed."""
+    """BindsNET's version, or "" where it is not installed or cannot be imported."""
     try:
+        stand_in(*UNUSED)
+        importlib.import_module("bindsnet.network")
         return version("bindsnet")
-    except PackageNotFoundError:
+    except (ImportError, PackageNotFoundError):
         return ""
 
 
@@ -35,7 +40,6 @@ class BindsNET:
                 "envs/peers.txt",
                 "`make` installs it, without its torch",
             )
-        stand_in(*UNUSED)
         from bindsnet.learning import PostPre
         from bindsnet.network import Network
         from bindsnet.network.nodes import Input, LIFNodes

@@ -1,18 +1,9 @@
-"""The sweep of the SNN benchmark over threads, in a process that is started as the authors started theirs.
-
-Our own runs tell OpenMP's threads to sleep and count one thread; the published baseline would then be half as
-fast.
-"""
-
-import multiprocessing
-import os
+"""The sweep of the SNN benchmark over coding, batch size, crew and threads."""
 
 import numpy as np
 
-from paraspike.errors import ReaderError
 from paraspike.papers import multithreading_throughput as paper
 from paraspike.papers.multithreading_peer import installed
-from paraspike.threads import as_others_start
 
 
 def sweep(
@@ -61,52 +52,3 @@ def sweep(
             theirs = paper.Job(arms[a], codings[c], data, seed=seed, peer=True)
             peer[a, c, b] = paper.time_job(theirs, "serial", 0, repeats).seconds / count
     return {"seconds": seconds, "disturbed": disturbed, "encoding": encoding, "peer": peer}
-
-
-def in_own_process(**settings) -> dict[str, np.ndarray]:
-    """`sweep` in a process of its own, which ends with this one.
-
-    Raises:
-        ReaderError: the sweep failed; the message is its own.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, os.getpid(), settings), daemon=True)
-    with as_others_start():
-        process.start()
-    theirs.close()
-    try:
-        answer = ours.recv()
-    except EOFError as error:
-        raise ReaderError(
-            "the process of the sweep ended by itself", "multithreading_sweep"
-        ) from error
-    finally:
-        process.terminate()
-        process.join()
-    if isinstance(answer, Exception):
-        raise ReaderError(f"the sweep failed: {answer}", "multithreading_sweep") from answer
-    return answer
-
-
-def _serve(pipe, parent, settings):
-    _end_with(parent)
-    try:
-        pipe.send(sweep(**settings))
-    except KeyboardInterrupt:
-        return
-    except Exception as error:
-        pipe.send(error)
-
-
-def _end_with(parent: int) -> None:
-    """End this process within a second of its parent's end."""
-    import threading
-    import time
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -102,7 +102,7 @@ def chain(layers: int, neurons: int, threads: int, steps: int, seed: int) -> lis
     # Weights that keep activity alive along the chain without making every neuron fire.
     generator = torch.Generator().manual_seed(seed)
     weights = [torch.rand(neurons, neurons, generator=generator) for _ in range(layers)]
-    net = Network([neurons] * (layers + 1), 1, NU_PUBLISHED, OPEN, weights, kind="if")
+    net = Network([neurons] * (layers + 1), 1, NU_PUBLISHED, OPEN, weights, kind="if", of_2020=True)
     spikes = (torch.rand(steps, 1, neurons, generator=generator) < 0.1).to(torch.uint8)
     with torch_threads(1), crew("pool", threads, record=True) as hands:
         net.present(spikes, hands)
@@ -135,13 +135,14 @@ def wait_by_position(stamps: list[Stamp], phase: str) -> np.ndarray:
 
 
 def gantt(tasks: int, neurons: int, threads: int, steps: int, seed: int):
-    """Start and end, seconds from the first hand-over, of the layers' tasks of the last step: two arrays
-    [tasks].
-    """
-    one = _by_step(chain(tasks - 1, neurons, threads, steps, seed), "layers")[-1]
-    one = sorted(one, key=_place)
-    zero = min(s.submit for s in one)
-    return np.array([s.start - zero for s in one]), np.array([s.end - zero for s in one])
+    """Start and end of the layers' tasks, seconds from each step's first start: arrays [steps - 1, tasks]."""
+    found = _by_step(chain(tasks - 1, neurons, threads, steps, seed), "layers")
+    rows = [sorted(one, key=_place) for one in found]
+    zero = np.array([[min(s.start for s in one)] for one in rows])
+    start, end = (
+        np.array([[getattr(s, n) for s in one] for one in rows]) for n in ("start", "end")
+    )
+    return start - zero, end - zero
 
 
 def _place(stamp):

@@ -74,7 +74,9 @@ class Job:
         self.generator = torch.Generator().manual_seed(seed)
         nu, bounds = (NU_PUBLISHED, OPEN) if self.published else (NU, CLOSED)
         sizes = (batches[0].shape[1], *SIZES[1:])
-        self.net = Network(sizes, len(batches[0]), nu, bounds, seed=seed, device=device)
+        self.net = Network(
+            sizes, len(batches[0]), nu, bounds, seed=seed, device=device, of_2020=self.published
+        )
         if peer:
             self.net = BindsNET(self.net.weights(), len(batches[0]), nu, bounds)
         self.peer = peer

@@ -127,11 +127,15 @@ def test_a_process_of_its_own_is_as_the_authors_started_theirs(monkeypatch):
 
 
 SCRIPT = """
+import signal
+
 import numpy as np
 from paraspike.papers.multithreading_hogwild import CNN, Workers
 from paraspike.papers.multithreading_crews import Pool
 
 if __name__ == "__main__":
+    # A job in the background inherits that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Workers(2, np.zeros((64, 28, 28), np.uint8), np.zeros(64)) as workers, Pool(3):
         workers.train(CNN(), 2, 8, "corrected")
         print("running", flush=True)

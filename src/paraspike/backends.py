@@ -70,6 +70,20 @@ TABLE = {
         ),
         "cuda": ("eprop.reference", "gradients", "eligibility traces online, loop over time"),
     },
+    "stateful": {
+        "reference": ("stateful.reference", "stateful", "loop over time"),
+        "cpu": ("stateful.cpu", "stateful", "compiled walk, state kept between calls"),
+        "cuda": ("stateful.reference", "stateful", "loop over time"),
+    },
+    "traces": {
+        "reference": ("traces.reference", "traces", "loop over time, all synapses at each step"),
+        "cpu": (
+            "traces.cpu",
+            "traces",
+            "compiled, synapses in registers; or a block of steps by three products",
+        ),
+        "cuda": ("traces.reference", "traces", "loop over time, all synapses at each step"),
+    },
     "stdp": {
         "reference": ("stdp.reference", "stdp", "loop over time"),
         "cpu": (
@@ -98,6 +112,8 @@ class Operators:
     noise: callable
     stdp: callable
     eprop: callable
+    stateful: callable
+    traces: callable
     layer: callable = None
     integrate_and_fire: callable = None
     labels: dict = field(default_factory=dict)

@@ -42,8 +42,8 @@ class Layer(nn.Module):
         recurrent: add trainable weights [N_out, N_out] by which a LIF layer's spikes drive it at the
             next step.
         local: no gradient goes back through the recurrent spikes, as in e-prop.
-        mask, recurrent_mask: bool [N_in, N_out] and [N_out, N_out]; where they are false there is no
-            synapse, and never a weight.
+        mask, recurrent_mask: bool [N_in, N_out] and [N_out, N_out], or one for each seed [S, ...];
+            where they are false there is no synapse, and never a weight.
         init: "kaiming" draws weights from U(-sqrt(3 / n_in), sqrt(3 / n_in)), bias 0 (SPSN's code);
             "linear" draws both from U(-1 / sqrt(n_in), 1 / sqrt(n_in)), as torch.nn.Linear does.
         name: names this layer's random streams; layers of one network need different names.
@@ -108,12 +108,13 @@ class Layer(nn.Module):
 
     def _masked(self, what, mask, weight):
         if mask is not None:
-            mask = torch.as_tensor(mask)
-            if mask.dtype != torch.bool or mask.shape != weight.shape[-2:]:
+            # Its own, as rewiring changes it in place.
+            mask = torch.as_tensor(mask).clone()
+            if mask.dtype != torch.bool or mask.shape not in (weight.shape, weight.shape[-2:]):
                 raise ReaderError(
                     f"{what} {mask.dtype} {list(mask.shape)}",
                     f"Layer {self.name!r}",
-                    f"bool {list(weight.shape[-2:])}",
+                    f"bool {list(weight.shape[-2:])}, or {list(weight.shape)} for one per seed",
                 )
             with torch.no_grad():
                 weight.mul_(mask)

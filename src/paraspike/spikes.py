@@ -103,6 +103,12 @@ class Spikes:
             raise ReaderError(f"bits are set beyond neuron {n - 1}", "Spikes.from_bits")
         return cls(shape, bits=bits, carrier=carrier, totals=totals, near=near)
 
+    def detached(self) -> "Spikes":
+        """The same spikes outside autograd."""
+        dense = None if self._dense is None else self._dense.detach()
+        totals = None if self._totals is None else self._totals.detach()
+        return Spikes(self.shape, dense, self._lists, self._bits, None, totals)
+
     @property
     def lists(self):
         """(row_pointers, units, counts) as NumPy arrays; counted from another form if need be."""

@@ -30,7 +30,7 @@ def _longest(times, offsets, index, dt):
 
 
 @njit
-def _spread(start, stop, times, units, offsets, index, dt, steps, n_units, shifts, zooms, room,
+def _spread(start, stop, times, units, offsets, index, dt, steps, at_start, n_units, shifts, zooms, room,
             rows, cells, filled, row_counts):  # fmt: skip
     """Rows and units of the events of recordings start .. stop after their warp, ascending in unit
     within a recording, from rows[room[b]] on: filled[b] of them; and how many fall into each row."""
@@ -44,7 +44,7 @@ def _spread(start, stop, times, units, offsets, index, dt, steps, n_units, shift
         if first == last:
             continue
         own = bin_of(times[last - 1], dt) + 1
-        pad = steps - own
+        pad = 0 if at_start else steps - own
         place[:] = 0
         for e in range(first, last):
             place[units[e] + 1] += 1
@@ -127,8 +127,9 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
     """Recordings `index` [B] of an EventData as compressed rows of a raster [T = steps, B, units].
 
     An event at time t lies in bin ceil(t / dt) of its recording, whose own length is its last bin
-    + 1 (as SPSN's program bins); recordings are aligned at their ends, zeros in front. A warp acts
-    on the recording's own raster, before padding. Equal events are counted.
+    + 1 (as SPSN's program bins); recordings are aligned at their ends, zeros in front, or where they
+    share a `span` at their starts. A warp acts on the recording's own raster, before padding. Equal
+    events are counted.
 
     Args:
         dt: seconds per bin.
@@ -165,7 +166,8 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
     batch, n_rows = len(index), steps * len(index)
     filled, pointers = np.zeros(batch, np.int64), np.zeros(n_rows + 1, np.int64)
     run_blocks(_spread, batch, data.times, data.units, data.offsets, index, float(dt), int(steps),
-               data.n_units, shifts, zooms, room, rows, cells, filled, pointers)  # fmt: skip
+               data.span is not None, data.n_units, shifts, zooms, room, rows, cells, filled,
+               pointers)  # fmt: skip
     np.cumsum(pointers, out=pointers)
     units = np.empty(pointers[-1], np.int32)
     run_blocks(_sort, batch, rows, cells, room, filled, pointers[:-1].copy(), units)
@@ -178,8 +180,10 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
 
 
 def steps_needed(data, dt: float) -> int:
-    """Bins of `dt` seconds that the longest recording of an EventData fills (at least 1)."""
+    """Bins of `dt` seconds that the longest recording of an EventData, or its span, fills (at least 1)."""
     _check_dt(dt)
+    if data.span is not None:
+        return max(int(bin_of(float(data.span), float(dt))), 1)
     longest, _ = _longest(data.times, data.offsets, np.arange(len(data)), float(dt))
     return max(int(longest), 1)
 

@@ -46,13 +46,14 @@ def cached(name: str, make: Callable[[], EventData]) -> EventData:
             if getattr(made, array) is not None:
                 file.create_dataset(array, data=getattr(made, array))
         for scalar in _SCALARS:
-            file.attrs[scalar] = getattr(made, scalar)
+            if getattr(made, scalar) is not None:
+                file.attrs[scalar] = getattr(made, scalar)
     return _read(path)
 
 
 def _read(path) -> EventData:
     with h5py.File(path, "r") as file:
-        scalars = {name: file.attrs[name] for name in _SCALARS}
+        scalars = {name: file.attrs[name] for name in _SCALARS if name in file.attrs}
         scalars = {k: v if isinstance(v, str) else v.item() for k, v in scalars.items()}
         return EventData(**{name: _mapped(file, path, name) for name in _ARRAYS}, **scalars)
 

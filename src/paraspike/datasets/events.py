@@ -121,6 +121,7 @@ class EventData:
         duration: seconds, time of the last event of the longest recording.
         checksum: "md5:..." of the source file(s), "sha256:..." of generated content.
         verified: the source has the published checksum, or was made here.
+        span: seconds that every recording lasts, from its start; None where each ends with its last event.
     """
 
     name: str
@@ -135,6 +136,7 @@ class EventData:
     duration: float
     checksum: str
     verified: bool
+    span: float | None = None
 
     def __len__(self):
         return len(self.labels)

@@ -23,6 +23,29 @@ class Objective:
     rate_budget: float = 0.0
     rate_weight: float = 1.0
 
+    def one_seed(self, readout, hidden, labels):
+        """Loss to minimise, its cross entropy, hits, spikes per step and rates [L] of one seed's samples.
+
+        readout: [T, B, C].  hidden: spikes over time [B, N], or activity [T, B, N], a layer.
+        """
+        logits = reduce_time(readout, self.readout)
+        loss = cross_entropy(logits, labels)
+        per_step, rates = firing(readout, hidden)
+        total = loss
+        if self.rate_budget > 0:
+            neurons = sum(h.shape[-1] for h in hidden)
+            excess = torch.relu(per_step - self.rate_budget * neurons)
+            total = loss + self.rate_weight * excess**2
+        return total, loss, (logits.argmax(1) == labels).sum(), per_step, rates
+
+
+def firing(readout, hidden):
+    """Spikes per step of all hidden neurons together, mean over time and batch; rates [L] a neuron."""
+    fired = [h.sum() / (readout.shape[0] * readout.shape[1]) for h in hidden]
+    per_step = sum(fired, start=readout.new_zeros(()))
+    rates = [f / h.shape[-1] for f, h in zip(fired, hidden, strict=True)]
+    return per_step, torch.stack(rates) if rates else readout.new_zeros(0)
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -51,26 +74,10 @@ def evaluate_batch(activity: Activity, labels: torch.Tensor, seeds: int, objecti
         for h in activity.hidden
     ]
     columns = [
-        _one_seed(readouts[s], [h[s] for h in hidden], targets[s], objective) for s in range(seeds)
+        objective.one_seed(readouts[s], [h[s] for h in hidden], targets[s]) for s in range(seeds)
     ]
     totals, losses, hits, fired, rates = (torch.stack(c) for c in zip(*columns, strict=True))
     return totals.sum(), Metrics(losses.detach(), hits, fired.detach(), rates.detach().T)
-
-
-def _one_seed(readout, hidden, labels, objective):
-    logits = reduce_time(readout, objective.readout)
-    loss = cross_entropy(logits, labels)
-    # Mean over time and batch, summed over the neurons of a layer.
-    fired = [h.sum() / (readout.shape[0] * readout.shape[1]) for h in hidden]
-    per_step = sum(fired, start=torch.zeros_like(loss))
-    total = loss
-    neurons = sum(h.shape[-1] for h in hidden)
-    if objective.rate_budget > 0:
-        excess = torch.relu(per_step - objective.rate_budget * neurons)
-        total = loss + objective.rate_weight * excess**2
-    rates = [f / h.shape[-1] for f, h in zip(fired, hidden, strict=True)]
-    rates = torch.stack(rates) if rates else loss.new_zeros(0)
-    return total, loss, (logits.argmax(1) == labels).sum(), per_step, rates
 
 
 def step(network: Network, optimizer, x, labels, draws, objective: Objective) -> Metrics:

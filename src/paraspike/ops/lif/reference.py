@@ -43,16 +43,17 @@ def lif(x: torch.Tensor, neuron: LIF, trace: bool = False, recurrent=None, local
             fired = fired & allowed
         at = (u - level).detach()
         if neuron.surrogate_at == "post" and neuron.reset_at == "spike":
-            at = at - _lost(u.detach(), neuron) * fired
+            at = at - _lost(u.detach(), neuron) * fired.to(x.dtype)
         s = Fire.apply(u - level, fired, at, neuron.surrogate, allowed)
         u_before = u
         if neuron.reset_at == "spike" and neuron.reset != "none":
             gate = _seen_by_reset(s, neuron)
             if gate is None:
-                u = u - _lost(u.detach(), neuron) * fired
+                # A bool times a float would be float32 whatever x is.
+                u = u - _lost(u.detach(), neuron) * fired.to(x.dtype)
             else:
                 u = u - _lost(u, neuron) * gate
-        u_held = fired
+        u_held = fired.to(x.dtype)
         a = neuron.rho * a + s
         if neuron.refractory != "none":
             left = torch.where(fired, float(neuron.refractory_steps), left - 1)

@@ -9,22 +9,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
-
-import psutil
-
-
-def memory_mb(peak: bool = False) -> float:
-    """Resident memory of this process, or its peak since the last `forget_peak`, in MB."""
-    if not peak:
-        return psutil.Process().memory_info().rss / 2**20
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def forget_peak() -> None:
-    """Let the kernel's record of the peak start again from the present (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 class Contestant:
@@ -39,7 +23,7 @@ class Contestant:
 
         from benchmarks.libraries import adapter, versions
         from benchmarks.workloads import Workload, draw
-        from paraspike.measure import measure
+        from paraspike import measure
 
         self.measure = measure
         workload = Workload(**spec["workload"])
@@ -50,7 +34,7 @@ class Contestant:
             build(short, spec["mode"], draw(short)).step()
         self.runner = build(workload, spec["mode"], draw(workload))
         gc.collect()
-        self.before = memory_mb()
+        self.before = measure.memory_mb()
         np.savez(spec["outputs"], **self.runner.outputs())
         self.runner.restore()
         begin = time.perf_counter()
@@ -61,7 +45,7 @@ class Contestant:
             "first": time.perf_counter() - begin,
             "remark": getattr(self.runner, "remark", str)(),
         }
-        forget_peak()
+        self.measure.forget_peak()
 
     def run(self, repeats: int) -> dict:
         """Time `repeats` steps, each from the workload's own weights."""
@@ -73,8 +57,8 @@ class Contestant:
             self.runner.step()
             seconds.append(time.perf_counter() - begin)
 
-        load = self.measure(step, repeats=repeats, warmup=0)
-        increase = memory_mb(peak=True) - self.before
+        load = self.measure.measure(step, repeats=repeats, warmup=0)
+        increase = self.measure.memory_mb(peak=True) - self.before
         return {"seconds": seconds, "others": load.others, "peak_rss_mb": max(0.0, increase)}
 
 

@@ -84,6 +84,10 @@ TABLE = {
         ),
         "cuda": ("traces.reference", "traces", "loop over time, all synapses at each step"),
     },
+    "eventprop": {
+        "reference": ("eventprop.reference", "eventprop", "event by event, a sample at a time"),
+        "cpu": ("eventprop.cpu", "eventprop", "compiled, samples shared out among the threads"),
+    },
     "stdp": {
         "reference": ("stdp.reference", "stdp", "loop over time"),
         "cpu": (
@@ -115,6 +119,7 @@ class Operators:
     stateful: callable
     traces: callable
     layer: callable = None
+    eventprop: callable = None
     integrate_and_fire: callable = None
     labels: dict = field(default_factory=dict)
 

@@ -38,6 +38,12 @@ def borrow(shape, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(view).view(dtype).reshape(tuple(shape))
 
 
+def release() -> None:
+    """Let go of all free memory."""
+    with _lock:
+        _free.clear()
+
+
 def _give_back(block):
     global _lent
     with _lock:

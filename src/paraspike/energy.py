@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from paraspike.energy_counters import SAMPLE, Counter, counters, why_none
-from paraspike.measure import DISTURBED_ABOVE, _synchronise, load_of_others
+from paraspike.measure import DISTURBED_ABOVE, load_of_others, synchronise
 
 # Seconds between looks at a counter that wraps: the smallest range, 65 kJ, lasts a minute at 1 kW.
 LOOK = 10.0
@@ -65,20 +65,20 @@ def measure_energy(
     """
     using = counters(device) if using is None else list(using)
     reason = "" if using else why_none(device) or "no energy counter was given"
-    _synchronise()
+    synchronise()
     with _watching(using, clock) as waiting:
         if using and idle > 0:
             sleep(idle)
     for _ in range(warmup):
         function()
-    _synchronise()
+    synchronise()
     others = load_of_others()
     calls = 0
     with _watching(using, clock) as working:
         begin = clock()
         while not calls or clock() - begin < seconds:
             function()
-            _synchronise()
+            synchronise()
             calls += 1
         elapsed = clock() - begin
     share = others()

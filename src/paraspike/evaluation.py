@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import xarray as xr
 
 from paraspike.datasets.binning import steps_needed
 from paraspike.layer import Draws
 from paraspike.learning import bptt
 from paraspike.network import Network
-from paraspike.training import Settings, make_batch
+from paraspike.training import History, Settings, make_batch
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,54 @@ def evaluate(network: Network, data, settings: Settings, trial: int = 0, batch_s
         per_ms = np.full(len(seeds), np.nan)
     accuracy = 100 * (predicted == np.asarray(data.labels)).mean(1)
     return Evaluation(accuracy, per_ms, readout, predicted)
+
+
+@dataclass
+class Arm:
+    """A trained network and what it showed."""
+
+    network: torch.nn.Module
+    history: History
+    evaluation: Evaluation
+
+    def dataset(self) -> xr.Dataset:
+        """Train accuracy and loss [seed, epoch], test accuracy and firing [seed], with units."""
+        percent, per_ms = {"units": "percent"}, {"units": "spikes/ms"}
+        history, test = self.history, self.evaluation
+        return xr.Dataset(
+            {
+                "train_accuracy": (
+                    ("seed", "epoch"),
+                    history.train_accuracy,
+                    percent | {"long_name": "training accuracy"},
+                ),
+                "loss": (
+                    ("seed", "epoch"),
+                    history.loss,
+                    {"units": "1", "long_name": "cross entropy"},
+                ),
+                "test_accuracy": ("seed", test.accuracy, percent | {"long_name": "test accuracy"}),
+                "spikes_per_ms": (
+                    "seed",
+                    test.spikes_per_ms,
+                    per_ms | {"long_name": "spikes of all hidden neurons per ms, on the test set"},
+                ),
+            },
+            coords={
+                "seed": (
+                    "seed",
+                    list(self.network.seeds),
+                    {"units": "1", "long_name": "random seed"},
+                ),
+                "epoch": (
+                    "epoch",
+                    np.arange(1, history.loss.shape[1] + 1),
+                    {"units": "1", "long_name": "training epoch"},
+                ),
+            },
+        )
+
+    def weights(self, prefix: str) -> dict[str, np.ndarray]:
+        """Weights by "<prefix>/<name>", each [S, ...], and whose they are as "<prefix>/seeds"."""
+        arrays = self.network.arrays() | {"seeds": np.array(self.network.seeds)}
+        return {f"{prefix}/{name}": array for name, array in arrays.items()}

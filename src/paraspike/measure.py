@@ -1,14 +1,19 @@
-"""Timing that can be trusted: warm-up, repetition, device synchronisation, and who else was running."""
+"""Timing that can be trusted: warm-up, repetition, synchronisation, who else was running; peaks of memory."""
 
 import contextlib
+import ctypes
+import gc
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
+
+from paraspike import buffers
 
 # Share of all cores that other processes may use before a measurement counts as disturbed.
 DISTURBED_ABOVE = 0.1
@@ -39,15 +44,43 @@ def measure(function: Callable[[], object], repeats: int = 5, warmup: int = 1) -
     """
     for _ in range(warmup):
         function()
-    _synchronise()
+    synchronise()
     others = load_of_others()
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()
         function()
-        _synchronise()
+        synchronise()
         seconds.append(time.perf_counter() - begin)
     return Measurement(np.array(seconds), others(), os.getloadavg()[0])
+
+
+def memory_mb(peak: bool = False) -> float:
+    """Resident memory of this process, or its peak since the last `forget_peak`, in MiB."""
+    if not peak:
+        return psutil.Process().memory_info().rss / 2**20
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def forget_peak() -> None:
+    """Let the kernel's record of the peak start again from the present (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(function: Callable[[], object]) -> float:
+    """MiB by which one call of `function()` raises this process's resident memory at its peak.
+
+    What is free is given back to the system first, so that the call cannot live on it unseen.
+    """
+    gc.collect()
+    buffers.release()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    before = memory_mb()
+    forget_peak()
+    function()
+    return memory_mb(peak=True) - before
 
 
 def load_of_others() -> Callable[[], float]:
@@ -63,7 +96,7 @@ def load_of_others() -> Callable[[], float]:
     return since
 
 
-def _synchronise():
+def synchronise():
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

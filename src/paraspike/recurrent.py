@@ -58,6 +58,7 @@ class RecurrentNetwork(nn.Module):
             `forgetting`: Kolen and Pollack 1994; Bellec et al. 2020).
         rate: RateTarget or None.
         delay: steps from input to hidden layer and from hidden layer to readout.
+        bias: of the readout.
         masks: per hidden layer (mask, recurrent mask), each bool or None.
         front: a module [T, B, n_in] -> spikes in place of the first hidden layer's synapses, e.g. a
             `ConvLayer`; its neurons are heard, too.
@@ -82,6 +83,7 @@ class RecurrentNetwork(nn.Module):
         feedback="symmetric",
         rate: RateTarget | None = None,
         delay=0,
+        bias=True,
         masks=None,
         front: nn.Module | None = None,
         forgetting=0.01,

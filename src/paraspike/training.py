@@ -102,7 +102,12 @@ def train(
 
 
 class Trainee:
-    """One network in training: its optimiser, history and checkpoint; arguments as `train`."""
+    """One network in training: its optimiser, history and checkpoint; arguments as `train`.
+
+    `after` is called after every update, e.g. to rewire.
+    """
+
+    after = None
 
     def __init__(self, network, settings: Settings, checkpoint: Path | None = None, label=""):
         self.network, self.settings, self.label = network, settings, label
@@ -128,8 +133,13 @@ class Trainee:
             name = f"{self.label}: " if self.label else ""
             where = f"epoch {self.epoch + 1}, batch {batch + 1}"
             raise ReaderError(f"{name}{where}: {error.what}", error.where, error.hint) from None
+        if self.after is not None:
+            self.after()
+        self.note(m, x.shape[1] // len(self.network.seeds))
+
+    def note(self, m, size: int):
+        """Add the metrics of a batch of `size` samples a seed to the epoch's sums."""
         _report_silence(self, m)
-        size = x.shape[1] // len(self.network.seeds)
         self.sums["loss"] += size * m.loss.double().cpu().numpy()
         self.sums["train_accuracy"] += 100 * m.correct.cpu().numpy()
         self.sums["spikes_per_ms"] += size * m.spikes_per_step.double().cpu().numpy()

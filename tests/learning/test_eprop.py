@@ -112,19 +112,21 @@ def streamed(net, x, labels, chunk, pieces=1, **options):
 
 @given(
     st.integers(1, 30), st.integers(1, 5), st.integers(1, 40), st.sampled_from(KINDS),
-    st.sampled_from([1, 4, 50]),
+    st.sampled_from([1, 4, 50]), st.booleans(),
     st.sampled_from(["reference", "cpu"]), st.sampled_from([0.0, 0.2, 1.0]), st.integers(0, 99),
 )  # fmt: skip
-@example(25, 3, 37, KINDS[0], 1, "cpu", 0.2, 0)
-@example(25, 3, 37, KINDS[0], 7, "cpu", 0.2, 0)
+@example(25, 3, 37, KINDS[0], 1, False, "cpu", 0.2, 0)
+@example(25, 3, 37, KINDS[0], 7, True, "cpu", 0.2, 0)
 @settings(max_examples=25, deadline=None)
-def test_online_and_chunked_equal_factorised(steps, batch, n, kind, chunk, backend, density, seed):
+def test_online_and_chunked_equal_factorised(
+    steps, batch, n, kind, chunk, blocked, backend, density, seed
+):
     beta, refractory, recurrent = kind
     net = network([n], cell(beta, refractory), (seed,), recurrent=recurrent)
     x, labels = raster(steps, batch, 7, density, seed), torch.arange(batch) % 4
     expected, _ = grads(net, x, labels)
     for pieces in (1, 3):
-        actual, y = streamed(net, x, labels, chunk, pieces, backend=backend)
+        actual, y = streamed(net, x, labels, chunk, pieces, backend=backend, blocked=blocked)
         near(actual, expected)
         near({"y": y}, {"y": net(Spikes.from_dense(x)).readout})
 
@@ -175,8 +177,8 @@ def as_genn(w_in, w_rec, w_out, bias, batches, c, late_softmax):
 
 
 @pytest.mark.parametrize("timing, late", [(GENN, False), (MLGENN, True)], ids=["P", "mlGeNN"])
-@pytest.mark.parametrize("chunk", [1, 6])
-def test_stream_reproduces_genn_over_batches_without_reset(timing, late, chunk):
+@pytest.mark.parametrize("chunk, blocked", [(1, False), (6, True)])
+def test_stream_reproduces_genn_over_batches_without_reset(timing, late, chunk, blocked):
     alpha, rho, beta = 0.9, 0.98, 0.3
     rng = np.random.default_rng(5)
     n_in, n, k, batch, steps = 6, 9, 4, 3, 20
@@ -195,7 +197,7 @@ def test_stream_reproduces_genn_over_batches_without_reset(timing, late, chunk):
     )  # fmt: skip
     stream = Stream(
         *(torch.from_numpy(w) for w in weights), neuron, LeakyIntegrator(0.0, alpha, 1.0),
-        chunk=chunk, rate=RateTarget(0.1, 0.05, 0.95), timing=timing, trace_beta=beta,
+        chunk=chunk, blocked=blocked, rate=RateTarget(0.1, 0.05, 0.95), timing=timing, trace_beta=beta,
     )  # fmt: skip
     wanted = as_genn(*weights, batches, c, late)
     for (spikes, labels), sums in zip(batches, wanted, strict=True):

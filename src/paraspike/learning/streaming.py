@@ -48,8 +48,8 @@ class Stream:
     Args:
         w_in [N_in, N], w_rec [N, N] or None, w_out [N, C], bias [C]: tensors, read at every call.
         neuron, readout: LIF in the form `ops.stateful` takes; LeakyIntegrator with a_ii = 0, a_ui = 1.
-        chunk: steps whose traces are taken together by the factorised algebra; 1: step by step, each
-            synapse's state touched at every step.
+        chunk: steps that are taken at a time.
+        blocked: touch each synapse's traces once a chunk, by the factorised algebra, not once a step.
         rate: RateTarget or None.  timing: Timing.
         feedback: [N, C] in place of w_out for the learning signal.
         trace_beta: beta in the traces; None: the neuron's.
@@ -60,16 +60,17 @@ class Stream:
     """
 
     def __init__(
-        self, w_in, w_rec, w_out, bias, neuron: LIF, readout: LeakyIntegrator, *, chunk: int = 1,
-        rate: RateTarget | None = None, timing: Timing = Timing(), feedback=None, trace_beta=None,
-        backend="auto",
+        self, w_in, w_rec, w_out, bias, neuron: LIF, readout: LeakyIntegrator, *, chunk: int = 50,
+        blocked: bool = False, rate: RateTarget | None = None, timing: Timing = Timing(),
+        feedback=None, trace_beta=None, backend="auto",
     ):  # fmt: skip
         if readout.a_ii != 0 or readout.a_ui != 1 or chunk < 1:
             raise ReaderError(
                 f"readout {readout}, chunk {chunk}", "Stream", "a_ii = 0, a_ui = 1; chunk 1 or more"
             )
         self.weights = [None if w is None else w.detach() for w in (w_in, w_rec, w_out, bias)]
-        self.neuron, self.readout, self.chunk = neuron, readout, chunk
+        self.neuron, self.readout = neuron, readout
+        self.chunk, self.blocked = chunk, blocked
         self.rate, self.timing, self.feedback = rate, timing, feedback
         self.beta = neuron.beta if trace_beta is None else trace_beta
         self.ops = backends.operators(backend) if isinstance(backend, str) else backend
@@ -130,7 +131,7 @@ class Stream:
         signal = self._late("signal", signal, timing.trace_lead)
         psi = self._late("psi", psi, timing.trace_lead)
         common = {"kappa": self.readout.a_uu, "beta": self.beta, "rho": self.neuron.rho}
-        common["blocked"] = self.chunk > 1
+        common["blocked"] = self.blocked
         trace = LeakyIntegrator(0.0, self.neuron.a_uu, 1.0)
         zbar = self._filter("zbar_in", x, trace)
         self.traces[0] = ops.traces(

@@ -1,6 +1,5 @@
 """SPSN's training experiments: one arm is one model in one regime, all seeds side by side."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,60 +7,9 @@ import xarray as xr
 
 from paraspike import paths, training
 from paraspike.errors import ReaderError
-from paraspike.evaluation import Evaluation, evaluate
+from paraspike.evaluation import Arm, evaluate
 from paraspike.network import Network
 from paraspike.papers import spsn
-
-
-@dataclass
-class Arm:
-    """A trained network and what it showed."""
-
-    network: Network
-    history: training.History
-    evaluation: Evaluation
-
-    def dataset(self) -> xr.Dataset:
-        """Train accuracy and loss [seed, epoch], test accuracy and firing [seed], with units."""
-        percent, per_ms = {"units": "percent"}, {"units": "spikes/ms"}
-        history, test = self.history, self.evaluation
-        return xr.Dataset(
-            {
-                "train_accuracy": (
-                    ("seed", "epoch"),
-                    history.train_accuracy,
-                    percent | {"long_name": "training accuracy"},
-                ),
-                "loss": (
-                    ("seed", "epoch"),
-                    history.loss,
-                    {"units": "1", "long_name": "cross entropy"},
-                ),
-                "test_accuracy": ("seed", test.accuracy, percent | {"long_name": "test accuracy"}),
-                "spikes_per_ms": (
-                    "seed",
-                    test.spikes_per_ms,
-                    per_ms | {"long_name": "spikes of all hidden neurons per ms, on the test set"},
-                ),
-            },
-            coords={
-                "seed": (
-                    "seed",
-                    list(self.network.seeds),
-                    {"units": "1", "long_name": "random seed"},
-                ),
-                "epoch": (
-                    "epoch",
-                    np.arange(1, history.loss.shape[1] + 1),
-                    {"units": "1", "long_name": "training epoch"},
-                ),
-            },
-        )
-
-    def weights(self, prefix: str) -> dict[str, np.ndarray]:
-        """Weights by "<prefix>/<name>", each [S, ...], and whose they are as "<prefix>/seeds"."""
-        arrays = self.network.arrays() | {"seeds": np.array(self.network.seeds)}
-        return {f"{prefix}/{name}": array for name, array in arrays.items()}
 
 
 def fit(

@@ -1,0 +1,1 @@
+"""EventProp: exact gradients of event-driven spiking networks in continuous time."""

@@ -8,6 +8,7 @@ from paraspike.backends import operators
 from paraspike.convolution import ConvLayer
 from paraspike.errors import ReaderError
 from paraspike.layer import Layer
+from paraspike.neurons import LeakyIntegrator
 from paraspike.papers.eprop import lsnn
 from paraspike.spikes import Spikes
 
@@ -125,8 +126,6 @@ def test_sizes_out_of_range_are_refused(sizes):
 
 
 def test_another_neuron_or_input_is_refused():
-    from paraspike.neurons import LeakyIntegrator
-
     with pytest.raises(ReaderError, match="LeakyIntegrator"):
         ConvLayer(N_IN, 3, 4, 2, LeakyIntegrator(0.0, 0.9, 1.0))
     for x in (torch.zeros(5, 2, N_IN + 1), torch.zeros(5, 3, N_IN), torch.zeros(5, N_IN)):

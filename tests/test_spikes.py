@@ -42,3 +42,30 @@ def test_what_makes_no_raster_is_refused():
     for units, counts in (([1, 1], [1, 1]), ([2, 1], [1, 1]), ([0, 1], [1, 0])):
         with pytest.raises(ReaderError, match="units rise"):
             Spikes.from_lists([0, 2], units, counts, (1, 1, 3))
+
+
+def test_steps_of_every_form_are_those_of_the_raster():
+    generator = torch.Generator().manual_seed(0)
+    raster = (torch.rand(9, 3, 70, generator=generator) < 0.2).float()
+    lists = Spikes.from_lists(*Spikes.from_dense(raster).lists, raster.shape)
+    words = np.packbits(raster.reshape(27, 70).numpy().astype(np.uint8), axis=1, bitorder="little")
+    bits = np.zeros((27, 16), np.uint8)
+    bits[:, : words.shape[1]] = words
+    for spikes in (
+        Spikes.from_dense(raster),
+        lists,
+        Spikes.from_bits(bits.view(np.uint64), raster.shape),
+    ):
+        for start, stop in ((0, 9), (2, 5), (4, 4), (7, 20)):
+            piece = spikes.steps(start, stop)
+            assert piece.shape == (min(stop, 9) - start, 3, 70)
+            assert torch.equal(piece.dense(), raster[start:stop])
+            assert torch.equal(
+                Spikes.from_lists(*piece.lists, piece.shape).dense(), raster[start:stop]
+            )
+
+
+def test_detached_spikes_take_no_gradient():
+    raster = torch.ones(2, 1, 3, requires_grad=True)
+    spikes = Spikes.from_dense(raster).detached()
+    assert not spikes.dense().requires_grad and not spikes.totals.requires_grad

@@ -32,7 +32,10 @@ class ConvLayer(nn.Module):
         backend="auto",
     ):  # fmt: skip
         super().__init__()
-        if filters < 1 or stride < 1 or not 1 <= width <= n_in or not isinstance(neuron, LIF):
+        sized = (
+            filters >= 1 and stride >= 1 and 1 <= width <= n_in and delay >= 0 and len(seeds) > 0
+        )
+        if not sized or not isinstance(neuron, LIF):
             raise ReaderError(
                 f"{filters} filters of {width} of {n_in} channels, stride {stride}, "
                 f"{type(neuron).__name__}",
@@ -57,6 +60,7 @@ class ConvLayer(nn.Module):
                 f"input of shape {list(x.shape)} does not fit [T, B, {self.n_in}]", "ConvLayer"
             )
         raster = x.dense(self.weight.dtype) if isinstance(x, Spikes) else x
+        raster = raster.to(self.weight.device)
         steps, batch, _ = raster.shape
         parts = []
         for block, weight in zip(raster.chunk(len(self.seeds), 1), self.weight, strict=True):

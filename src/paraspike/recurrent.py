@@ -62,7 +62,7 @@ class RecurrentNetwork(nn.Module):
         masks: per hidden layer (mask, recurrent mask), each bool or None.
         front: a module [T, B, n_in] -> spikes in place of the first hidden layer's synapses, e.g. a
             `ConvLayer`; its neurons are heard, too.
-        forgetting: pull of readout and feedback weights to zero under adaptive feedback.
+        forgetting: share of readout and feedback weights that each update takes off under adaptive feedback.
         backend: as `Layer`.
 
     Raises:
@@ -128,7 +128,7 @@ class RecurrentNetwork(nn.Module):
                 h.n_out,
                 n_out,
                 readout,
-                bias=i == len(layers) - 1,
+                bias=bias and i == len(layers) - 1,
                 delay=delay,
                 name=f"readout{i}",
                 **common,
@@ -185,12 +185,14 @@ class RecurrentNetwork(nn.Module):
 
 
 def _mirror(weight, back, forgetting):
-    """Whenever the weight gets a gradient, the feedback gets the same one, each with its own decay."""
+    """Whenever the weight gets a gradient, the feedback gets the same one, and both shrink by the share
+    `forgetting`, so that what they differ by dies out."""
 
     def copy(weight):
-        change = weight.grad.clone()
-        weight.grad.add_(weight.detach(), alpha=forgetting)
-        back.grad = change.add_(back.detach(), alpha=forgetting)
+        back.grad = weight.grad.clone()
+        with torch.no_grad():
+            weight.mul_(1 - forgetting)
+            back.mul_(1 - forgetting)
 
     weight.register_post_accumulate_grad_hook(copy)
 

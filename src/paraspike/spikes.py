@@ -109,6 +109,20 @@ class Spikes:
         totals = None if self._totals is None else self._totals.detach()
         return Spikes(self.shape, dense, self._lists, self._bits, None, totals)
 
+    def steps(self, start: int, stop: int) -> "Spikes":
+        """Steps start .. stop of them, outside autograd; no raster is made for it."""
+        t, b, n = self.shape
+        stop = min(stop, t)
+        shape, first, last = (stop - start, b, n), start * b, stop * b
+        if self._lists is not None:
+            pointers, units, counts = self._lists
+            low, high = pointers[first], pointers[last]
+            lists = pointers[first : last + 1] - low, units[low:high], counts[low:high]
+            return Spikes(shape, lists=lists)
+        if self._bits is not None:
+            return Spikes(shape, bits=self._bits[first:last])
+        return Spikes(shape, dense=self._dense.detach()[start:stop])
+
     @property
     def lists(self):
         """(row_pointers, units, counts) as NumPy arrays; counted from another form if need be."""

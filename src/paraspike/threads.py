@@ -66,8 +66,9 @@ def set_threads(count: int | None = None) -> int:
     import numba
     import torch
 
-    torch.set_num_threads(count)
+    # Numba first: starting its threads sets OpenMP's count, which is torch's, too.
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)
     if count != _count and _pool is not None:
         _pool.shutdown(wait=True)
         _pool = None

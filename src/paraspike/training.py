@@ -104,10 +104,10 @@ def train(
 class Trainee:
     """One network in training: its optimiser, history and checkpoint; arguments as `train`.
 
-    `after` is called after every update, e.g. to rewire.
+    `attach` adds what is to happen after every update, e.g. rewiring.
     """
 
-    after = None
+    after = companion = None
 
     def __init__(self, network, settings: Settings, checkpoint: Path | None = None, label=""):
         self.network, self.settings, self.label = network, settings, label
@@ -115,7 +115,13 @@ class Trainee:
         self.optimizer = PerSeed(network, settings.optimizer, settings.learning_rate)
         shape = (len(network.seeds), settings.epochs)
         self.history = History(*(np.full(shape, np.nan) for _ in fields(History)))
-        self.epoch = _resume(checkpoint, network, self.optimizer, self.history)
+        self.epoch, self._held = _resume(checkpoint, network, self.optimizer, self.history)
+
+    def attach(self, companion) -> None:
+        """Call `companion.step()` after every update; its state_dict is kept with the checkpoints."""
+        if self._held is not None:
+            companion.load_state_dict(self._held)
+        self.companion, self.after = companion, companion.step
 
     @property
     def batches(self):
@@ -151,7 +157,9 @@ class Trainee:
         for name, value in self.sums.items():
             getattr(self.history, name)[:, self.epoch] = value / samples
         self.epoch += 1
-        _save(self.checkpoint, self.epoch, self.network, self.optimizer, self.history)
+        _save(
+            self.checkpoint, self.epoch, self.network, self.optimizer, self.history, self.companion
+        )
 
 
 def train_together(arms: list[Trainee], data) -> list[History]:
@@ -219,7 +227,7 @@ def _quiet():
     return {"disable": True} if os.environ.get("PARASPIKE_PROGRESS") == "0" else {"leave": False}
 
 
-def _save(checkpoint, epoch, network, optimizer, history):
+def _save(checkpoint, epoch, network, optimizer, history, companion):
     if checkpoint is None:
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -228,18 +236,20 @@ def _save(checkpoint, epoch, network, optimizer, history):
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": {f.name: torch.from_numpy(getattr(history, f.name)) for f in fields(History)},
+        "companion": None if companion is None else companion.state_dict(),
     }
     temporary = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}")
     torch.save(state, temporary)
     os.replace(temporary, checkpoint)
 
 
-def _resume(checkpoint, network, optimizer, history) -> int:
+def _resume(checkpoint, network, optimizer, history):
+    """(epochs done, state of what was attached)."""
     if checkpoint is None or not checkpoint.exists():
-        return 0
+        return 0, None
     state = torch.load(checkpoint, weights_only=True)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     for name, value in state["history"].items():
         getattr(history, name)[:] = value.numpy()
-    return state["epoch"]
+    return state["epoch"], state.get("companion")

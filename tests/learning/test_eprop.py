@@ -241,15 +241,17 @@ def test_feedback_random_and_adaptive():
     near(actual, wanted)
     assert "feedback0" not in dict(fixed.named_parameters())
     assert torch.equal(moving.feedback0, fixed.feedback0)
-    got, _ = grads(moving, x, labels)
     readout = moving.layers[1].weight
-    torch.testing.assert_close(
-        got["layers.1.weight"], actual["layers.1.weight"] + 0.01 * readout.detach()
-    )
-    torch.testing.assert_close(
-        got["feedback0"], actual["layers.1.weight"] + 0.01 * moving.feedback0.detach()
-    )
+    apart = (readout - moving.feedback0).detach().norm()
+    got, _ = grads(moving, x, labels)
+    for name in ("layers.1.weight", "feedback0"):
+        torch.testing.assert_close(got[name], actual["layers.1.weight"])
     near({"w": got["layers.0.weight"]}, {"w": actual["layers.0.weight"]})
+    optimizer = torch.optim.Adam(moving.parameters(), lr=1e-3)
+    for _ in range(100):
+        grads(moving, x, labels)
+        optimizer.step()
+    assert (readout - moving.feedback0).detach().norm() < 0.5 * apart
 
 
 def test_bptt_differs_only_by_what_passes_between_neurons():

@@ -188,7 +188,7 @@ def test_the_baselines_weights_have_its_deviation(connectivity):
             assert float(weight.std()) == pytest.approx(0.2 / math.sqrt(n_in), rel=0.03), name
             assert abs(float(weight.mean())) < 0.05 * float(weight.std())
     program = Baseline(200, 120, 50, slicing=False)
-    assert float(program.w_in.std()) == pytest.approx(0.2 / math.sqrt(200), rel=0.03)
+    assert float(program.w_in.detach().std()) == pytest.approx(0.2 / math.sqrt(200), rel=0.03)
 
 
 def test_the_cost_of_spikes_is_the_sheets():
@@ -235,11 +235,11 @@ def test_each_arm_is_trained_in_its_own_way():
 
 
 def gradients(arm, connectivity, backend, dtype=torch.float32):
-    made = network(arm, connectivity, 12, 40, 5, DT, seeds=(1, 2), backend=backend).to(dtype)
+    made = network(arm, connectivity, 12, 60, 5, DT, seeds=(1, 2), backend=backend).to(dtype)
     with torch.no_grad():
         # Loud enough for the baseline, whose weights are small, and not saturated for the others.
         made.layers[0].weight.mul_(20 if arm == "BPTT LIF" else 1)
-    x, labels = raster(20, 4, 40, 0.15).to(dtype), torch.tensor([0, 3, 4, 1])
+    x, labels = raster(20, 4, 60, 0.15).to(dtype), torch.tensor([0, 3, 4, 1])
     objective = settings(arm, DT, 1, 4, 1e-3, 1e-3).objective
     activity = made(Spikes.from_dense(x))
     total, metrics = bptt.evaluate_batch(activity, labels, 2, objective)
@@ -265,11 +265,11 @@ def test_every_arm_learns_with_all_its_weights(arm, connectivity):
 def test_compiled_arms_have_the_same_gradients(arm):
     _, wanted = gradients(arm, "recurrent", "reference", torch.float64)
     _, found = gradients(arm, "recurrent", "cpu")
+    # The baseline's surrogate, of slope 100, enlarges what float32 rounds: the reference's, too.
+    share = 1e-3 if arm == "BPTT LIF" else 1e-5
     for name, grad in wanted.items():
-        scale = float(grad.abs().max())
-        torch.testing.assert_close(
-            found[name].double(), grad, rtol=0, atol=1e-4 * scale, msg=f"{arm} {name}"
-        )
+        error, scale = (found[name].double() - grad).abs().max(), grad.abs().max()
+        assert float(error) < share * float(scale), name
 
 
 def test_the_rate_regulariser_reaches_the_network():

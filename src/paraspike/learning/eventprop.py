@@ -89,6 +89,10 @@ class EventPropNetwork(nn.Module):
         mean, counts = self.operator(events, self.w_in, self.w_rec, self.w_out, **self.constants)
         return mean * (self.constants["duration"] / self.constants["tau_syn"]), counts
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights by name, each [S, ...], as NumPy arrays."""
+        return {k: v.detach().cpu().numpy().copy() for k, v in self.state_dict().items()}
+
     def check(self, data: EventData) -> None:
         """Raise the ReaderError for data of other units or more classes, or without samples."""
         n_in, n_out = self.w_in.shape[1], self.w_out.shape[2]

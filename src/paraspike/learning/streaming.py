@@ -93,15 +93,31 @@ class Stream:
         Args:
             labels: int64 [B], or [T, B] where they change with time.
             learn: False: only listen, traces stay as they are.
+
+        Raises:
+            ReaderError: activity of other units, or of another batch than the state; labels that do not fit.
         """
-        steps = x.shape[0]
-        labels = labels.expand(steps, -1)
-        raster = x.dense(self.weights[0].dtype) if isinstance(x, Spikes) else x
-        out = [
-            self._advance(raster[t : t + self.chunk], labels[t : t + self.chunk], learn)
-            for t in range(0, steps, self.chunk)
-        ]
-        return torch.cat(out) if out else raster.new_zeros(0, x.shape[1], len(self.weights[3]))
+        steps, batch, n_in = x.shape
+        held = self._last["z"].shape[1] if "z" in self._last else batch
+        if n_in != len(self.weights[0]) or batch != held or labels.shape[-1:] != (batch,):
+            raise ReaderError(
+                f"activity {list(x.shape)}, labels {list(labels.shape)}, state of {held} samples",
+                "Stream",
+                f"[T, B, {len(self.weights[0])}] and [B] or [T, B]; reset() before another batch size",
+            )
+        labels = labels.to(self.weights[0].device).expand(steps, -1)
+        w_in, _, _, bias = self.weights
+        out = [w_in.new_zeros(0, x.shape[1], len(bias))]
+        for t in range(0, steps, self.chunk):
+            piece = slice(t, min(t + self.chunk, steps))
+            # A raster of one chunk at a time.
+            raster = (
+                x.steps(piece.start, piece.stop).dense(w_in.dtype)
+                if isinstance(x, Spikes)
+                else x[piece]
+            )
+            out.append(self._advance(raster.to(w_in.device), labels[piece], learn))
+        return torch.cat(out)
 
     def _advance(self, x, labels, learn):
         w_in, w_rec, w_out, bias = self.weights
@@ -111,7 +127,7 @@ class Stream:
         # What fired at the end of the last call, which the first step hears.
         before = self._last.get("z", x.new_zeros(1, x.shape[1], w_in.shape[1]))
         spikes, psi, self.layer = ops.stateful(currents, self.neuron, self.layer, w_rec)
-        z = spikes.dense(dtype)
+        z = spikes.dense(dtype).to(w_in.device)
         if len(z):
             self._last["z"] = z[-1:].clone()
         heard = self._late("heard", z, timing.readout_delay)

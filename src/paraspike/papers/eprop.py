@@ -109,7 +109,7 @@ def superspike_readout() -> LeakyIntegrator:
 
 def network(
     arm: str, connectivity: str, hidden: int, n_in: int, n_out: int, dt: float, *, seeds=(0,),
-    backend="auto", rate_weight: float = RATE_WEIGHT, masks=None, filters=8, width=20, stride=10,
+    backend="auto", rate_weight: float = RATE_WEIGHT, masks=None, filters=8, width=40, stride=20,
 ) -> RecurrentNetwork:  # fmt: skip
     """The network of an arm (`ARMS`), `hidden` neurons in each of its layers.
 
@@ -123,7 +123,9 @@ def network(
     """
     if arm not in ARMS or connectivity not in CONNECTIVITY:
         raise ReaderError(
-            f"no network {arm!r}, {connectivity!r}", "papers.eprop", f"one of {', '.join(ARMS)}"
+            f"no network {arm!r}, {connectivity!r}",
+            "papers.eprop",
+            f"one of {', '.join(ARMS)}; {' or '.join(CONNECTIVITY)}",
         )
     kind, recurrent = ARMS[arm], connectivity == "recurrent"
     common = {"seeds": seeds, "recurrent": recurrent, "rule": kind.rule, "backend": backend}

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paraspike import plots
-from paraspike.papers.eprop_figures import INKS
+from paraspike.papers.eprop_figures import INKS, steps_of
 from paraspike.papers.eprop_published import EPROP, accuracies, published, sparse_times
 from paraspike.papers.eprop_published import sparse as published_sparse
 
@@ -137,6 +137,7 @@ def sparse(results) -> Figure:
     note = (
         f"A: {data.attrs['hidden']} neurons; B: {middle} neurons, masks multiply dense weights here"
     )
+    note = f"{note}\nA: {steps_of(data)}"
     plots.title(fig, "Sparse networks: fixed connections and Deep-R", data, note, B=times)
     return fig
 
@@ -169,6 +170,7 @@ def beyond(results) -> Figure:
         ax.grid(axis="y", visible=False)
         plots.letter(ax, letter)
     note = f"A: {data.attrs['hidden']} neurons a layer; B: batch {times.attrs['batch_size']}; as GeNN: chunked"
+    note = f"{note}\nA: {steps_of(data)}"
     plots.title(fig, "Beyond the paper", data, note, B=times)
     return fig
 
@@ -200,6 +202,9 @@ def speed(results) -> Figure:
     ax.grid(axis="x", visible=False)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     gpus = ", ".join(f"{r.num_gpus} GPU {r.batch_time_ms:g} ms" for r in _gpus().itertuples())
+    hindered = data["sample_disturbed"].max("batch")
+    if names := [str(m) for m in methods if float(hindered.sel(single=m)) > 0]:
+        gpus = f"{gpus}\ndisturbed by other processes: {', '.join(names)}"
     note = f"published, a batch of 512 of SHD on A100s: {gpus}"
     plots.title(fig, "Speed: e-prop with 700-256-20 ALIF neurons, 100 steps", data, note)
     return fig

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from paraspike import plots
+from paraspike.papers.eprop import lsnn
 from paraspike.papers.eprop_published import (
     BPTT,
     EPROP,
@@ -46,7 +47,7 @@ def figure1(results) -> Figure:
     panels = [
         (latency, "latency_ms", "latency of a batch (ms)"),
         (1e3 * data["energy"], "energy_mJ", "energy of an inference (mJ)"),
-        (1e9 * data["energy_delay"], "edp_uJs", "energy-delay product (uJ s)"),
+        (1e6 * data["energy_delay"], "edp_uJs", "energy-delay product (uJ s)"),
     ]
     marks = {"Titan V": "D", "Loihi": "*"}
     for ax, (ours, column, label) in zip(axes, panels, strict=True):
@@ -126,7 +127,8 @@ def figure2(results) -> Figure:
     names = [str(c) for c in data["connectivity"].values]
     joined = pd.concat([tests(data, name).add_prefix(f"{name}: ") for name in names], axis=1)
     plots.grid(low.inset_axes((0.24, 0, 0.76, 1)), joined, [0.25] * 4)
-    text = "difference in points, p of Welch's t (two-sided), in brackets corrected for this table by Holm"
+    text = "difference in points, p of Welch's t (two-sided), in brackets corrected for its column by Holm"
+    text += f"\n{steps_of(data)}"
     plots.title(fig, "Figure 2: accuracy of e-prop and BPTT", data, text)
     return fig
 
@@ -137,7 +139,8 @@ def figure3(results) -> Figure:
     methods = [str(m) for m in data["size_arm"].values]
     lengths = data["length"].values
     budget = float(data.attrs["budget"])
-    fig, axes = plots.figure(2, 3, (13, 7.6), sharey="row", height_ratios=[1.3, 1])
+    columns = max(3, data.sizes["hidden"])
+    fig, axes = plots.figure(2, columns, (13, 7.6), sharey="row", height_ratios=[1.3, 1])
     width = 0.84 / len(methods)
     low_end = 0.6 * float(data["seconds"].sel(arm=methods).median("repeat").min())
     for ax, n in zip(axes[0], data["hidden"].values, strict=False):
@@ -186,7 +189,7 @@ def figure3(results) -> Figure:
     smallest = int(data["hidden"][0])
     notes = [
         f"batch {data.attrs['batch_size']}; out of memory: peak above a budget of {budget:g} MiB",
-        f"exponent of the number of steps, {smallest} neurons, {lengths[-2]} to {lengths[-1]}: {grown}",
+        f"exponent of the number of steps, {smallest} neurons, last two lengths: {grown}",
     ]
     plots.title(fig, "Figure 3: training time against time steps", data, *notes)
     return fig
@@ -195,5 +198,23 @@ def figure3(results) -> Figure:
 def growth(data, method: str) -> float:
     """Exponent with which a method's time grows from the last length but one to the last, smallest size."""
     medians = data["seconds"].sel(arm=method).isel(hidden=0).median("repeat").sortby("length")
+    if medians.sizes["length"] < 2:
+        return np.nan
     last = medians.isel(length=[-2, -1])
     return float(np.diff(np.log(last))[0] / np.diff(np.log(last["length"].values))[0])
+
+
+def steps_of(data) -> str:
+    """What an experiment's time step does to the model, for the line below a figure."""
+    dt = float(data.attrs["dt"])
+    idle = lsnn(dt).refractory_steps
+    words = f"steps of {1e3 * dt:g} ms (published: 1), " + (
+        f"{idle} refractory" if idle else "too long for refractoriness"
+    )
+    epochs = int(
+        data["train_accuracy"]
+        .notnull()
+        .any([d for d in data["train_accuracy"].dims if d != "epoch"])
+        .sum()
+    )
+    return f"{words}; up to {epochs} epochs"

@@ -8,7 +8,7 @@ import torch
 from paraspike.datasets import load_images, load_sequential
 from paraspike.energy import Energy, measure_energy
 from paraspike.errors import ReaderError
-from paraspike.measure import Measurement, measure
+from paraspike.measure import Measurement, measure, synchronise
 from paraspike.papers.eprop import network
 from paraspike.papers.eprop_experiments import fit
 from paraspike.papers.eprop_lstm import LSTM, pixels, train_lstm
@@ -59,7 +59,7 @@ class Inference:
             }
             for name in (LSNN, OTHER)
         }
-        if not all(parts.values()):
+        if "layers.0.weight" not in parts[LSNN] or not parts[OTHER]:
             raise ReaderError(
                 f"weights of {', '.join(sorted({k.split('/')[0] for k in weights}))}",
                 "papers.eprop_inference",
@@ -74,17 +74,39 @@ class Inference:
             "eProp ALIF", "recurrent", hidden, self.events.n_units, self.events.n_classes, dt,
             backend=backend,
         )  # fmt: skip
-        self.lsnn.load_arrays(parts[LSNN])
+        try:
+            self.lsnn.load_arrays(parts[LSNN])
+        except RuntimeError as error:
+            raise ReaderError(
+                "weights do not fit the LSNN",
+                str(error).splitlines()[-1].strip(),
+                "one seed, [1, ...]",
+            ) from error
         self.lstm = LSTM.from_weights(parts[OTHER]).to(device)
+        if self.lstm.side != side:
+            raise ReaderError(
+                f"an LSTM for images of side {self.lstm.side}, asked for {side}",
+                "papers.eprop_inference",
+            )
         images = load_images(dataset, "test", allow_unverified=unverified)
         self.pixels, self.dt = pixels(images, side).to(device), dt
 
     def prepare(self, model: str, batch: int):
-        """A call that classifies `batch` images, which are repeated where there are too few."""
+        """A call that classifies `batch` images, which are repeated where there are too few.
+
+        Raises:
+            ReaderError: no such model, no image.
+        """
+        if model not in (LSNN, OTHER) or batch < 1:
+            raise ReaderError(
+                f"{batch} images by {model!r}", "Inference", f"1 or more, {LSNN} or {OTHER}"
+            )
         index = np.arange(batch) % len(self.events)
         if model == LSNN:
             given = make_batch(self.events, index, np.zeros_like(index), self.dt)
-            given = Spikes.from_lists(*given.lists, given.shape)
+            if self.device != "cpu":
+                # Where the LSTM's pixels lie, too.
+                given = Spikes.from_dense(given.dense().to(self.device))
 
             @torch.no_grad()
             def classify():
@@ -106,6 +128,7 @@ class Inference:
         def classify_often():
             for _ in range(times):
                 classify()
+                synchronise()
 
         found = measure(classify_often, repeats)
         return replace(found, seconds=found.seconds / times)

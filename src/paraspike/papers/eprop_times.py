@@ -1,199 +1,33 @@
-"""Training steps to be timed, and what they need at their peak: every method on one made-up input."""
+"""What a training step of figure 3's methods takes: time, side by side, and memory at its peak."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-import torch
 
-from paraspike.errors import ReaderError
-from paraspike.learning import bptt, eventprop
-from paraspike.learning.optimizers import PerSeed
-from paraspike.learning.streaming import Stream
-from paraspike.measure import load_of_others, measure, peak_memory
-from paraspike.papers.eprop import EVENTPROP, lsnn, network, rate_target, readout
-from paraspike.papers.eprop_baseline import Baseline
-from paraspike.papers.eprop_experiments import settings
-from paraspike.papers.eprop_sparse import rewiring, sparse_network
-from paraspike.spikes import Spikes
+from paraspike import backends
+from paraspike.measure import Measurement, load_of_others, measure, peak_memory
+from paraspike.papers.eprop_steps import METHODS, Task, step_of
 
-# Methods by name: (what runs it, its network's name or way of running).
-METHODS = {
-    "BPTT as published": ("baseline", "slicing"),
-    "BPTT fair": ("baseline", "unbind"),
-    "BPTT fused": ("network", "BPTT LIF"),
-    "BPTT ALIF fused": ("network", "BPTT ALIF"),
-    "eProp online": ("stream", "online"),
-    "eProp chunked": ("stream", "chunked"),
-    "eProp factorised": ("network", "eProp ALIF"),
-    "eProp 2 layers": ("network", "eProp ALIF, 2 layers"),
-    "eProp 3 layers": ("network", "eProp ALIF, 3 layers"),
-    "eProp convolution": ("network", "eProp ALIF, convolution"),
-    EVENTPROP: ("events", ""),
-    "eProp fixed sparse": ("sparse", "fixed"),
-    "eProp Deep-R": ("sparse", "Deep-R 80/20"),
-}
-# Of sparse networks, input and recurrent; and steps that a stream takes at a time.
-DENSITY, CHUNK = 0.1, 50
+__all__ = ["METHODS", "Task", "alone", "can_run", "peaks", "side_by_side", "step_of"]
 
 
-@dataclass(frozen=True)
-class Task:
-    """A training step: hidden neurons, time steps of `dt` seconds, samples; inputs fire with `density`."""
-
-    hidden: int
-    steps: int
-    batch: int
-    dt: float = 1e-3
-    n_in: int = 700
-    n_out: int = 20
-    density: float = 0.015
-    seed: int = 0
-
-    @property
-    def labels(self) -> torch.Tensor:
-        return torch.arange(self.batch) % self.n_out
-
-    def piece(self, index: int, steps: int) -> torch.Tensor:
-        """Steps index * steps ... of the input, [steps, B, N_in], without making the rest."""
-        generator = torch.Generator().manual_seed(1000003 * self.seed + index)
-        shape = (steps, self.batch, self.n_in)
-        return (torch.rand(shape, generator=generator) < self.density).float()
+def can_run(method: str, backend="auto") -> bool:
+    """Whether a backend has what the method needs; EventProp exists on the CPU alone."""
+    name = backends.resolve(backend)
+    return METHODS[method][0] != "events" or name in backends.TABLE["eventprop"]
 
 
-def step_of(method: str, task: Task, ahead: bool = True) -> Callable[[], None]:
-    """One training step of a method, optimiser included; weights change from call to call.
-
-    Input in the form that the method takes is made beforehand, except for the baseline's raster
-    [B, T, N_in], which belongs to its step as in its program.
-
-    Args:
-        ahead: False: streams make their input piece by piece as they go.
-
-    Raises:
-        ReaderError: no such method.
-    """
-    if method not in METHODS:
-        raise ReaderError(f"method {method!r} is unknown", "papers.eprop_times", ", ".join(METHODS))
-    kind, name = METHODS[method]
-    make = {"baseline": _baseline, "network": _network, "stream": _stream, "events": _events}
-    make["sparse"] = _sparse
-    return make[kind](name, task, ahead)
-
-
-def _lists(task):
-    made = Spikes.from_dense(task.piece(0, task.steps))
-    return Spikes.from_lists(*made.lists, made.shape)
-
-
-def _baseline(name, task, _):
-    model = Baseline(task.n_in, task.hidden, task.n_out, slicing=name == "slicing", seed=task.seed)
-    optimizer = torch.optim.Adamax(model.parameters(), lr=2e-4)
-    given = _lists(task)
-
-    def step():
-        raster = Spikes.from_lists(*given.lists, given.shape).dense().transpose(0, 1).contiguous()
-        optimizer.zero_grad()
-        model.loss(raster, task.labels).backward()
-        optimizer.step()
-
-    return step
-
-
-def _network(name, task, _):
-    made = network(
-        name, "recurrent", task.hidden, task.n_in, task.n_out, task.dt, seeds=(task.seed,)
-    )
-    how = settings(name, task.dt, 1, task.batch, 1e-3, 2e-4)
-    optimizer = PerSeed(made, how.optimizer, how.learning_rate)
-    given = _lists(task)
-
-    def step():
-        bptt.step(made, optimizer, given, task.labels, None, how.objective)
-
-    return step
-
-
-def _sparse(kind, task, _):
-    made = sparse_network(
-        kind, task.n_in, task.hidden, task.n_out, task.dt, DENSITY, DENSITY, (task.seed,)
-    )
-    how = settings("eProp ALIF", task.dt, 1, task.batch, 1e-3, 2e-4)
-    optimizer = PerSeed(made, how.optimizer, how.learning_rate)
-    rewire = rewiring(kind, made, optimizer)
-    given = _lists(task)
-
-    def step():
-        bptt.step(made, optimizer, given, task.labels, None, how.objective)
-        rewire()
-
-    return step
-
-
-def _stream(name, task, ahead):
-    made = network(
-        "eProp ALIF", "recurrent", task.hidden, task.n_in, task.n_out, task.dt, seeds=(task.seed,)
-    )
-    held = [p[0].detach().requires_grad_() for p in made.parameters()]
-    optimizer = torch.optim.Adam(held, lr=1e-3, fused=True)
-    names = [n for n, _ in made.named_parameters()]
-    order = ("layers.0.weight", "layers.0.recurrent_weight", "layers.1.weight", "layers.1.bias")
-    weights = [held[names.index(n)] for n in order]
-    stream = Stream(
-        *weights, lsnn(task.dt), readout(task.dt), chunk=CHUNK, blocked=name == "chunked",
-        rate=rate_target(task.dt),
-    )  # fmt: skip
-
-    def pieces():
-        for index in range(-(-task.steps // CHUNK)):
-            yield task.piece(index, min(CHUNK, task.steps - index * CHUNK))
-
-    made_ahead = list(pieces()) if ahead else None
-
-    def step():
-        stream.reset()
-        for piece in made_ahead or pieces():
-            stream(piece, task.labels)
-        for weight, grad in zip(weights, stream.take(), strict=True):
-            weight.grad = grad
-        optimizer.step()
-
-    return step
-
-
-def _events(_, task, __):
-    made = eventprop.EventPropNetwork(
-        task.n_in, task.hidden, task.n_out, duration=task.steps * task.dt + 0.05,
-        seeds=(task.seed,), recurrent=True,
-    )  # fmt: skip
-    optimizer = PerSeed(made, "adam", 1e-3)
-    step_, sample, unit = torch.nonzero(task.piece(0, task.steps), as_tuple=True)
-    order = np.lexsort((unit, step_, sample))
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=task.batch))])
-    events = step_.numpy()[order] * task.dt, unit.numpy()[order], offsets.astype(np.int64)
-    with torch.no_grad():
-        # Three spikes a neuron, as it is trained.
-        while made(events)[1].double().mean() < 3:
-            made.w_in *= 1.2
-
-    def step():
-        optimizer.zero_grad()
-        logits, _ = made(events)
-        torch.nn.functional.cross_entropy(logits, task.labels).backward()
-        optimizer.step()
-
-    return step
-
-
-def side_by_side(methods, tasks, repeats: int):
-    """Seconds [method, task, repeat] in rounds, all methods of a task in turn, and disturbed [task]."""
+def side_by_side(methods, tasks, repeats: int, backend="auto"):
+    """Seconds [method, task, repeat] in rounds, all methods of a task in turn, and the share of the cores that
+    others used meanwhile [task]; NaN for methods that the backend lacks."""
     seconds = np.full((len(methods), len(tasks), repeats), np.nan)
     others = np.zeros(len(tasks))
     for t, task in enumerate(tasks):
         steps = {}
         for m, method in enumerate(methods):
-            steps[m] = step_of(method, task)
-            steps[m]()
+            if can_run(method, backend):
+                steps[m] = step_of(method, task, backend)
+                steps[m]()
         load = load_of_others()
         for r in range(repeats):
             for m, step in steps.items():
@@ -202,38 +36,42 @@ def side_by_side(methods, tasks, repeats: int):
     return seconds, others
 
 
-def alone(method: str, task: Task, repeats: int, times: int) -> np.ndarray:
-    """Seconds of a training step, each a mean over `times` in a row, as a loop over samples runs it."""
-    step = step_of(method, task)
+def alone(method: str, task: Task, repeats: int, times: int, backend="auto") -> Measurement:
+    """A training step, each time a mean over `times` in a row, as a loop over samples runs it."""
+    step = step_of(method, task, backend)
 
     def often():
         for _ in range(times):
             step()
 
-    return measure(often, repeats).seconds / times
+    found = measure(often, repeats)
+    return replace(found, seconds=found.seconds / times)
 
 
-def peaks(method: str, tasks, budget: float) -> tuple[list[float], list[float]]:
+def peaks(method: str, tasks, budget: float, backend="auto") -> tuple[list[float], list[float]]:
     """MiB at the peak of one training step for tasks of growing length, and what was expected.
 
-    A task whose expected peak, in proportion to the one before, is over `budget` MiB is not run: its
-    peak is NaN, its expectation says by how much it would have been over.
+    Up to 200 steps each is the least of three, for what the allocator does only adds, and is little
+    beside a long task. A task whose expected peak, in proportion to the one before, is over twice
+    `budget` MiB is not run, nor what is longer: its peak is NaN, its expectation says by how much it
+    would have been over. Streams always run.
     """
+    nothing = [np.nan] * len(tasks)
+    if not can_run(method, backend):
+        return nothing, nothing
     measured, expected = [], []
     # Kernels are loaded and pools started by a short step, which is not counted.
-    step_of(method, Task(tasks[0].hidden, 2, 1))()
+    step_of(method, replace(tasks[0], steps=2, batch=1), backend)()
+    constant = METHODS[method][0] == "stream"
     for before, task in zip([None, *tasks], tasks, strict=False):
-        if measured and not measured[-1] <= budget:
-            measured.append(np.nan)
-            expected.append(expected[-1] * task.steps / before.steps)
-            continue
-        guess = measured[-1] * task.steps / before.steps if measured else 0.0
-        constant = METHODS[method][0] == "stream"
-        if guess > budget and not constant:
+        guess = expected[-1] * task.steps / before.steps if expected else 0.0
+        if not constant and (guess > 2 * budget or (measured and np.isnan(measured[-1]))):
             measured.append(np.nan)
             expected.append(guess)
             continue
-        step = step_of(method, task, ahead=False)
-        measured.append(max(0.0, peak_memory(step)))
+        # A fresh step each time: its traces and the optimiser's moments are made in the first call.
+        repeats = 1 if task.steps > 200 else 3
+        found = [peak_memory(step_of(method, task, backend, ahead=False)) for _ in range(repeats)]
+        measured.append(min(found))
         expected.append(measured[-1])
     return measured, expected

@@ -102,4 +102,5 @@ def test_the_readmes_python_runs():
         exec(code, names)
     assert names["logits"].shape == (64, 20) and names["spikes"].shape == (5, 4, 20)
     names["loss"].backward()
-    assert len(blocks) == 2 and names["net"][0].weight.grad.any()
+    assert names["net"][0].weight.grad.any()
+    assert len(blocks) == 3 and names["deep"].depth == 2 and names["gradients"][3].any()

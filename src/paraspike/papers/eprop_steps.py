@@ -33,8 +33,8 @@ METHODS = {
     "eProp fixed sparse": ("sparse", "fixed"),
     "eProp Deep-R": ("sparse", "Deep-R 80/20"),
 }
-# Of sparse networks, input and recurrent; and steps that a stream takes at a time.
-DENSITY, CHUNK = 0.1, 50
+# Of sparse networks, input and recurrent; and steps that a stream takes at a time, by how it runs.
+DENSITY, CHUNK = 0.1, {"online": 50, "chunked": 100}
 
 
 @dataclass(frozen=True)
@@ -158,13 +158,14 @@ def _stream(name, task, backend, ahead):
     order = ("layers.0.weight", "layers.0.recurrent_weight", "layers.1.weight", "layers.1.bias")
     weights = [held[names.index(n)] for n in order]
     stream = Stream(
-        *weights, lsnn(task.dt), readout(task.dt), chunk=CHUNK, blocked=name == "chunked",
+        *weights, lsnn(task.dt), readout(task.dt), chunk=CHUNK[name], blocked=name == "chunked",
         rate=rate_target(task.dt), backend=backend,
     )  # fmt: skip
 
     def pieces():
-        for index in range(-(-task.steps // CHUNK)):
-            yield task.piece(index, min(CHUNK, task.steps - index * CHUNK))
+        size = CHUNK[name]
+        for index in range(-(-task.steps // size)):
+            yield task.piece(index, min(size, task.steps - index * size))
 
     made_ahead = list(pieces()) if ahead else None
 

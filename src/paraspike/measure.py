@@ -83,12 +83,27 @@ def peak_memory(function: Callable[[], object]) -> float:
         synchronise()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     buffers.release()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    before = memory_mb()
-    forget_peak()
-    function()
-    return max(0.0, memory_mb(peak=True) - before)
+    with _giving_back():
+        before = memory_mb()
+        forget_peak()
+        function()
+        return max(0.0, memory_mb(peak=True) - before)
+
+
+@contextlib.contextmanager
+def _giving_back():
+    """The C library's allocator gives each block of 64 KiB or more back when it is freed (glibc; elsewhere as
+    it does anyway), and afterwards keeps them up to 32 MiB, as it learns to by itself in a long run."""
+    library, threshold = ctypes.CDLL(None), -3
+    if not hasattr(library, "malloc_trim") or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        yield
+        return
+    library.malloc_trim(0)
+    library.mallopt(threshold, 1 << 16)
+    try:
+        yield
+    finally:
+        library.mallopt(threshold, 1 << 25)
 
 
 def load_of_others() -> Callable[[], float]:

@@ -310,7 +310,8 @@ def test_on_a_cpu_alone_the_gpu_claims_only_point_somewhere():
     assert row["verdict"] == "not tested here" and row["measured"] == 5
     assert "needs scale paper (here quick), backend cuda (here cpu), device Titan V" in row["note"]
     assert "the direction shows here" in row["note"] and "LSNN 40 %, LSTM 94 %" in row["note"]
-    assert verdicts(results, "latency-all-batches-cpu") == ["reproduced"]
+    row = judge(results, "latency-all-batches-cpu")
+    assert row["verdict"] == "not tested here" and "the direction shows" in row["note"]
     for name in ("energy-up-to-7", "energy-all-batches-cpu", "edp-all-batches", "gap-edp"):
         row = judge(results, name)
         assert row["verdict"] == "not tested here" and np.isnan(row["measured"])

@@ -163,9 +163,7 @@ def beyond(results) -> Figure:
     left.set_yticks(range(len(arms)), arms)
     left.invert_yaxis()
     left.set(xlabel="test accuracy (percent)", xlim=(0, 100))
-    right.set(
-        xlabel=f"a training step of {length:.0f} time steps, {middle} neurons (ms)", xscale="log"
-    )
+    right.set(xlabel=f"a training step of {length:.0f} time steps, {middle} neurons (ms)")
     for ax, letter in ((left, "A"), (right, "B")):
         ax.grid(axis="y", visible=False)
         plots.letter(ax, letter)

@@ -142,7 +142,6 @@ def figure3(results) -> Figure:
     columns = max(3, data.sizes["hidden"])
     fig, axes = plots.figure(2, columns, (13, 7.6), sharey="row", height_ratios=[1.3, 1])
     width = 0.84 / len(methods)
-    low_end = 0.6 * float(data["seconds"].sel(arm=methods).median("repeat").min())
     for ax, n in zip(axes[0], data["hidden"].values, strict=False):
         for i, method in enumerate(methods):
             seconds = data["seconds"].sel(arm=method, hidden=n, length=lengths)
@@ -151,16 +150,14 @@ def figure3(results) -> Figure:
             for j, value in enumerate(medians):
                 x = j + (i - (len(methods) - 1) / 2) * width
                 if not peaks[j] <= budget:
-                    ax.text(
-                        x, 1e-3, "out of memory", rotation=90, fontsize=7, ha="center", va="bottom"
-                    )
+                    _missing(ax, x)
                     continue
                 ax.bar(x, value, width * 0.92, color=INKS[method])
                 low, high = float(seconds.isel(length=j).min()), float(seconds.isel(length=j).max())
                 ax.vlines(x, low, high, color=plots.INK, lw=0.8)
             ax.bar(0, 0, color=INKS[method], label=method)
         ax.set_xticks(range(len(lengths)), lengths)
-        ax.set(yscale="log", ylim=(low_end, None), xlabel="time steps", title=f"{n} neurons")
+        ax.set(yscale="log", xlabel="time steps", title=f"{n} neurons")
         ax.grid(axis="x", visible=False)
     axes[0, 0].set_ylabel("seconds a training step\n(measured: this machine)")
     known = training_times().query("device == 'Titan V 12 GB'")
@@ -172,9 +169,7 @@ def figure3(results) -> Figure:
                 row = rows[(rows.algorithm == kind) & (rows.timesteps == t)].iloc[0]
                 x = j + (i - 0.5) * 0.4
                 if row.status == "OOM":
-                    ax.text(
-                        x, 0.7, "out of memory", rotation=90, fontsize=8, ha="center", va="bottom"
-                    )
+                    _missing(ax, x)
                     continue
                 ax.bar(x, row.batch_time_ms / 1e3, 0.36, facecolor="white", edgecolor=ink, lw=1.5)
             ax.bar(0, 0, facecolor="white", edgecolor=ink, label=f"published: {kind}")
@@ -193,6 +188,11 @@ def figure3(results) -> Figure:
     ]
     plots.title(fig, "Figure 3: training time against time steps", data, *notes)
     return fig
+
+
+def _missing(ax, x):
+    where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+    ax.text(x, 0.02, "out of memory", rotation=90, fontsize=8, **where)
 
 
 def growth(data, method: str) -> float:

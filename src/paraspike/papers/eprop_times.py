@@ -48,15 +48,12 @@ def alone(method: str, task: Task, repeats: int, times: int, backend="auto") -> 
     return replace(found, seconds=found.seconds / times)
 
 
-def peaks(
-    method: str, tasks, budget: float, backend="auto", repeats: int = 3
-) -> tuple[list[float], list[float]]:
+def peaks(method: str, tasks, budget: float, backend="auto") -> tuple[list[float], list[float]]:
     """MiB at the peak of one training step for tasks of growing length, and what was expected.
 
-    Up to 200 steps each is the least of `repeats`, for what the allocator does only adds, and is little
-    beside a long task. A task whose expected peak, in proportion to the one before, is over twice
-    `budget` MiB is not run, nor what is longer: its peak is NaN, its expectation says by how much it
-    would have been over. Streams always run.
+    A task whose expected peak, in proportion to the one before, is over twice `budget` MiB is not run,
+    nor what is longer: its peak is NaN, its expectation says by how much it would have been over.
+    Streams always run.
     """
     nothing = [np.nan] * len(tasks)
     if not can_run(method, backend):
@@ -71,9 +68,7 @@ def peaks(
             measured.append(np.nan)
             expected.append(guess)
             continue
-        # A fresh step each time: its traces and the optimiser's moments are made in the first call.
-        times = 1 if task.steps > 200 else repeats
-        found = [peak_memory(step_of(method, task, backend, ahead=False)) for _ in range(times)]
-        measured.append(min(found))
+        # A fresh step: its traces and the optimiser's moments are made in the first call.
+        measured.append(peak_memory(step_of(method, task, backend, ahead=False)))
         expected.append(measured[-1])
     return measured, expected

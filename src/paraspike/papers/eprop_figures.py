@@ -180,11 +180,11 @@ def figure3(results) -> Figure:
     for row in axes:
         handles, labels = row[0].get_legend_handles_labels()
         row[-1].legend(handles, labels, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    grown = ", ".join(f"{m} {growth(data, m):.2f}" for m in methods)
-    smallest = int(data["hidden"][0])
+    size = largest_complete(data)
+    grown = ", ".join(f"{m} {growth(data, m, size):.2f}" for m in methods)
     notes = [
         f"batch {data.attrs['batch_size']}; out of memory: peak above a budget of {budget:g} MiB",
-        f"exponent of the number of steps, {smallest} neurons, last two lengths: {grown}",
+        f"exponent of the number of steps, {size} neurons, last two lengths: {grown}",
     ]
     plots.title(fig, "Figure 3: training time against time steps", data, *notes)
     return fig
@@ -195,9 +195,16 @@ def _missing(ax, x):
     ax.text(x, 0.02, "out of memory", rotation=90, fontsize=8, **where)
 
 
-def growth(data, method: str) -> float:
-    """Exponent with which a method's time grows from the last length but one to the last, smallest size."""
-    medians = data["seconds"].sel(arm=method).isel(hidden=0).median("repeat").sortby("length")
+def largest_complete(data) -> int:
+    """The largest size at which every method of figure 3 was timed at the longest length, else the smallest."""
+    longest = data["seconds"].sel(arm=data["size_arm"].values).sortby("length").isel(length=-1)
+    complete = np.isfinite(longest.median("repeat")).all("arm").values
+    return int(data["hidden"].values[np.flatnonzero(complete).max(initial=0)])
+
+
+def growth(data, method: str, hidden: int) -> float:
+    """Exponent with which a method's time grows from the last length but one to the last, at one size."""
+    medians = data["seconds"].sel(arm=method, hidden=hidden).median("repeat").sortby("length")
     if medians.sizes["length"] < 2:
         return np.nan
     last = medians.isel(length=[-2, -1])

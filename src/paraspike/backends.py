@@ -181,14 +181,17 @@ def operator(name: str, backend: str):
     return getattr(importlib.import_module(f"paraspike.ops.{module}"), function)
 
 
-@functools.cache
-def operators(name: str = "auto") -> Operators:
-    """All operators of a backend, resolved.
+def operators(backend: "str | Operators" = "auto") -> Operators:
+    """All operators of a backend, resolved; `Operators` are given back as they are.
 
     Raises:
         ReaderError: as `resolve`.
     """
-    backend = resolve(name)
+    return backend if isinstance(backend, Operators) else _operators(resolve(backend))
+
+
+@functools.cache
+def _operators(backend: str) -> Operators:
     present = [op for op in TABLE if backend in TABLE[op]]
     labels = {op: TABLE[op][backend][2] for op in present}
     return Operators(backend, labels=labels, **{op: operator(op, backend) for op in present})

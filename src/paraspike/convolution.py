@@ -44,8 +44,7 @@ class ConvLayer(nn.Module):
             )
         self.n_in, self.stride, self.neuron = n_in, stride, neuron
         self.gain, self.delay = gain, delay
-        known = isinstance(backend, backends.Operators)
-        self.ops = backend if known else backends.operators(backend)
+        self.ops = backends.operators(backend)
         self.seeds = tuple(int(s) for s in seeds)
         self.n_out = filters * ((n_in - width) // stride + 1)
         bound = (3 / width) ** 0.5

@@ -76,9 +76,7 @@ class Layer(nn.Module):
                 f"layer of {n_in} x {n_out} with delay {delay} steps", f"Layer {name!r}"
             )
         self.n_in, self.n_out, self.neuron, self.delay, self.name = n_in, n_out, neuron, delay, name
-        self.ops = (
-            backend if isinstance(backend, backends.Operators) else backends.operators(backend)
-        )
+        self.ops = backends.operators(backend)
         self.seeds = None if seeds is None else tuple(int(s) for s in seeds)
         if init not in ("kaiming", "linear"):
             raise ReaderError(f"init {init!r} is unknown", f"Layer {name!r}", "kaiming or linear")

@@ -22,7 +22,34 @@ class Activity:
     hidden: list[Spikes | torch.Tensor]
 
 
-class Network(nn.Module):
+class Arrays(nn.Module):
+    """A module whose weights and masks leave and enter as NumPy arrays."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights and biases by name, each [S, ...], as NumPy arrays."""
+        return {
+            name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()
+        }
+
+    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Set weights and biases from `arrays`.
+
+        Raises:
+            ReaderError: names or shapes differ from this network's.
+        """
+        try:
+            self.load_state_dict(
+                {name: torch.from_numpy(np.asarray(a)) for name, a in arrays.items()}
+            )
+        except RuntimeError as error:
+            raise ReaderError(
+                "weights do not fit the network",
+                str(error).splitlines()[-1].strip(),
+                "same sizes and seeds?",
+            ) from error
+
+
+class Network(Arrays):
     """Hidden layers of one neuron type and a readout, for several seeds at once.
 
     Args:
@@ -48,9 +75,7 @@ class Network(nn.Module):
                 f"sizes {list(sizes)} make no network", "Network", "input and readout"
             )
         self.seeds = tuple(int(s) for s in seeds)
-        self.ops = (
-            backend if isinstance(backend, backends.Operators) else backends.operators(backend)
-        )
+        self.ops = backends.operators(backend)
         kinds = [neuron] * (len(sizes) - 2) + [readout]
         pairs = zip(sizes[:-1], sizes[1:], kinds, strict=True)
         self.layers = nn.ModuleList(
@@ -67,29 +92,6 @@ class Network(nn.Module):
         readout = hidden.pop()
         dtype = self.layers[-1].weight.dtype
         return Activity(readout.dense(dtype) if isinstance(readout, Spikes) else readout, hidden)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Weights and biases by name, each [S, ...], as NumPy arrays."""
-        return {
-            name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()
-        }
-
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """Set weights and biases from `arrays`.
-
-        Raises:
-            ReaderError: names or shapes differ from this network's.
-        """
-        try:
-            self.load_state_dict(
-                {name: torch.from_numpy(np.asarray(a)) for name, a in arrays.items()}
-            )
-        except RuntimeError as error:
-            raise ReaderError(
-                "weights do not fit the network",
-                str(error).splitlines()[-1].strip(),
-                "same sizes and seeds?",
-            ) from error
 
 
 def reduce_time(u: torch.Tensor, how: str = "mean") -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 from paraspike import backends
 from paraspike.errors import ReaderError
 from paraspike.layer import Draws, Layer
-from paraspike.network import Activity
+from paraspike.network import Activity, Arrays
 from paraspike.neurons import LIF, LeakyIntegrator, decay
 from paraspike.randomness import uniform
 from paraspike.spikes import Spikes
@@ -40,7 +40,7 @@ class RateTarget:
         return LeakyIntegrator(0.0, self.keep, 1 - self.keep)
 
 
-class RecurrentNetwork(nn.Module):
+class RecurrentNetwork(Arrays):
     """Hidden layers of spiking neurons, one after another, and a leaky readout that hears all of them.
 
     rule "eprop": no gradient passes through spikes from one neuron to another; each hidden layer gets
@@ -95,10 +95,8 @@ class RecurrentNetwork(nn.Module):
                 raise ReaderError(
                     f"{what} {value!r} is unknown", "RecurrentNetwork", f"one of {', '.join(known)}"
                 )
-        self.seeds, self.rule, self.feedback = tuple(int(s) for s in seeds), rule, feedback
-        self.rate, self.delay = rate, delay
-        known = isinstance(backend, backends.Operators)
-        self.ops = backend if known else backends.operators(backend)
+        self.seeds, self.rule, self.rate = tuple(int(s) for s in seeds), rule, rate
+        self.ops = backends.operators(backend)
         common = {"seeds": self.seeds, "backend": self.ops}
         masks = masks or [(None, None)] * len(hidden)
         layers = [] if front is None else [front]
@@ -118,7 +116,7 @@ class RecurrentNetwork(nn.Module):
                     local=rule == "eprop",
                     name=f"hidden{i}",
                     **common,
-                )  # fmt: skip
+                )
             )
             before = n
         if not layers:
@@ -132,7 +130,7 @@ class RecurrentNetwork(nn.Module):
                 delay=delay,
                 name=f"readout{i}",
                 **common,
-            )  # fmt: skip
+            )
             for i, h in enumerate(layers)
         ]
         self.depth = len(layers)
@@ -174,14 +172,6 @@ class RecurrentNetwork(nn.Module):
         name = f"feedback{i}"
         weights = getattr(self, name) if hasattr(self, name) else self.layers[self.depth + i].weight
         return weights.detach()
-
-    def arrays(self):
-        """Weights and biases by name, each [S, ...], as NumPy arrays."""
-        return {k: v.detach().cpu().numpy().copy() for k, v in self.state_dict().items()}
-
-    def load_arrays(self, arrays) -> None:
-        """Set weights and biases from `arrays` by name (`torch.nn.Module.load_state_dict`'s errors)."""
-        self.load_state_dict({name: torch.as_tensor(a) for name, a in arrays.items()})
 
 
 def _mirror(weight, back, forgetting):

@@ -107,7 +107,7 @@ class Trainee:
     `attach` adds what is to happen after every update, e.g. rewiring.
     """
 
-    after = companion = None
+    companion = None
 
     def __init__(self, network, settings: Settings, checkpoint: Path | None = None, label=""):
         self.network, self.settings, self.label = network, settings, label
@@ -121,7 +121,7 @@ class Trainee:
         """Call `companion.step()` after every update; its state_dict is kept with the checkpoints."""
         if self._held is not None:
             companion.load_state_dict(self._held)
-        self.companion, self.after = companion, companion.step
+        self.companion = companion
 
     @property
     def batches(self):
@@ -139,8 +139,8 @@ class Trainee:
             name = f"{self.label}: " if self.label else ""
             where = f"epoch {self.epoch + 1}, batch {batch + 1}"
             raise ReaderError(f"{name}{where}: {error.what}", error.where, error.hint) from None
-        if self.after is not None:
-            self.after()
+        if self.companion is not None:
+            self.companion.step()
         self.note(m, x.shape[1] // len(self.network.seeds))
 
     def note(self, m, size: int):

@@ -108,3 +108,7 @@ def test_sparse_networks_by_density():
     assert list(grid.loc["fixed", 0.01, 0.01]["n"]) == [3, 2]
     times = published.sparse_times().set_index("density")
     assert times.fixed_s[1.0] == pytest.approx(5072, abs=1) and np.isnan(times.deep_r_s[1.0])
+
+
+def test_mlgenns_time_is_the_tables():
+    assert published.mlgenn_cpu() == 0.149

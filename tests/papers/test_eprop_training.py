@@ -124,14 +124,22 @@ def test_training_that_was_broken_off_goes_on_with_the_same_bits(
     assert [p.name for p in (tmp_path / "kept").iterdir()] == ["eProp ALIF recurrent 12.pt"]
 
 
-def test_after_is_called_after_every_update(data):
+def test_what_is_attached_steps_after_every_update(data):
     train = data[0]
     seen = []
+
+    class Watcher:
+        def __init__(self, weight):
+            self.weight = weight
+
+        def step(self):
+            seen.append(self.weight.detach().clone())
+
     for watch in (True, False):
         net = network(*ALIF, train.n_units, train.n_classes, DT, backend="cpu")
         arm = Trainee(net, settings("eProp ALIF", **HOW))
         if watch:
-            arm.after = lambda w=net.layers[0].weight: seen.append(w.detach().clone())
+            arm.attach(Watcher(net.layers[0].weight))
         train_together([arm], train)
     assert len(seen) == 2 * 3 and torch.equal(seen[-1], net.layers[0].weight)
     assert not any(torch.equal(a, b) for a, b in zip(seen, seen[1:], strict=False))

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from paraspike.datasets.events import EventData
 from paraspike.errors import ReaderError
 from paraspike.learning.optimizers import PerSeed
+from paraspike.network import Arrays
 from paraspike.ops.eventprop import cpu
 from paraspike.randomness import permutation, uniform
 
@@ -27,7 +28,7 @@ class History:
     spikes: np.ndarray
 
 
-class EventPropNetwork(nn.Module):
+class EventPropNetwork(Arrays):
     """Inputs, one hidden layer and a readout as in `ops.eventprop.reference`, for S seeds at once.
 
     Logits are the mean of the readout potential, weighted by exp(-t / horizon), times
@@ -88,10 +89,6 @@ class EventPropNetwork(nn.Module):
         """(logits [S*B, C], spikes of each neuron, int64 [S*B, N]); events as the operator's."""
         mean, counts = self.operator(events, self.w_in, self.w_rec, self.w_out, **self.constants)
         return mean * (self.constants["duration"] / self.constants["tau_syn"]), counts
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Weights by name, each [S, ...], as NumPy arrays."""
-        return {k: v.detach().cpu().numpy().copy() for k, v in self.state_dict().items()}
 
     def check(self, data: EventData) -> None:
         """Raise the ReaderError for data of other units or more classes, or without samples."""

@@ -73,7 +73,7 @@ class Stream:
         self.chunk, self.blocked = chunk, blocked
         self.rate, self.timing, self.feedback = rate, timing, feedback
         self.beta = neuron.beta if trace_beta is None else trace_beta
-        self.ops = backends.operators(backend) if isinstance(backend, str) else backend
+        self.ops = backends.operators(backend)
         self.totals = [None if w is None else torch.zeros_like(w) for w in self.weights]
         self.reset()
 

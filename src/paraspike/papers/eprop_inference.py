@@ -74,14 +74,7 @@ class Inference:
             "eProp ALIF", "recurrent", hidden, self.events.n_units, self.events.n_classes, dt,
             backend=backend,
         )  # fmt: skip
-        try:
-            self.lsnn.load_arrays(parts[LSNN])
-        except RuntimeError as error:
-            raise ReaderError(
-                "weights do not fit the LSNN",
-                str(error).splitlines()[-1].strip(),
-                "one seed, [1, ...]",
-            ) from error
+        self.lsnn.load_arrays(parts[LSNN])
         self.lstm = LSTM.from_weights(parts[OTHER]).to(device)
         if self.lstm.side != side:
             raise ReaderError(

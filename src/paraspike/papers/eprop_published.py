@@ -3,6 +3,7 @@
 Tables are in data/published/eprop/, each row with its source; accuracies in percent.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,6 +85,16 @@ def inference() -> pd.DataFrame:
             f"{row.edp_uJs:.2f} uJ s for {row.edp_uJs_as_published:.2f}"
         )
     return found
+
+
+def mlgenn_cpu() -> float:
+    """Seconds a sample of mlGeNN's CPU backend, the least of the range in peers.csv (700-256-20 recurrent ALIF,
+    100 steps, batch 1, measured on another day and machine)."""
+    rows = published("peers").set_index("implementation").reported_or_measured
+    return (
+        float(re.search(r"([0-9.]+)-[0-9.]+ ms/sample CPU", rows.filter(like="mlGeNN").iloc[0])[1])
+        / 1e3
+    )
 
 
 def sparse() -> pd.DataFrame:

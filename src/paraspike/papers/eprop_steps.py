@@ -103,35 +103,27 @@ def _baseline(name, task, backend, _):
     return step
 
 
+def _made(name, task, backend):
+    sizes = task.hidden, task.n_in, task.n_out, task.dt
+    return network(name, "recurrent", *sizes, seeds=(task.seed,), backend=backend)
+
+
 def _network(name, task, backend, _):
-    made = network(
-        name,
-        "recurrent",
-        task.hidden,
-        task.n_in,
-        task.n_out,
-        task.dt,
-        seeds=(task.seed,),
-        backend=backend,
-    )
-    how = settings(name, task.dt, 1, task.batch, 1e-3, 2e-4)
-    optimizer = PerSeed(made, how.optimizer, how.learning_rate)
-    given, labels = _lists(task), task.labels.to(backends.device(backend))
-
-    def step():
-        bptt.step(made, optimizer, given, labels, None, how.objective)
-
-    return step
+    return _trained(_made(name, task, backend), name, task)
 
 
 def _sparse(kind, task, backend, _):
-    made = sparse_network(
-        kind, task.n_in, task.hidden, task.n_out, task.dt, DENSITY, DENSITY, (task.seed,), backend
-    )
-    how = settings("eProp ALIF", task.dt, 1, task.batch, 1e-3, 2e-4)
+    sizes = task.n_in, task.hidden, task.n_out, task.dt
+    made = sparse_network(kind, *sizes, DENSITY, DENSITY, (task.seed,), backend)
+    return _trained(made, "eProp ALIF", task, lambda optimizer: rewiring(kind, made, optimizer))
+
+
+def _trained(made, name, task, follow=lambda optimizer: None):
+    """A step of `made` with the settings of `name`; `follow(optimizer)` gives what steps after it, or None."""
+    how = settings(name, task.dt, 1, task.batch, 1e-3, 2e-4)
     optimizer = PerSeed(made, how.optimizer, how.learning_rate)
-    moves = rewiring(kind, made, optimizer)
-    given, labels = _lists(task), task.labels.to(backends.device(backend))
+    given, labels = _lists(task), task.labels.to(made.layers[0].weight.device)
+    moves = follow(optimizer)
 
     def step():
         bptt.step(made, optimizer, given, labels, None, how.objective)
@@ -142,16 +134,7 @@ def _sparse(kind, task, backend, _):
 
 
 def _stream(name, task, backend, ahead):
-    made = network(
-        "eProp ALIF",
-        "recurrent",
-        task.hidden,
-        task.n_in,
-        task.n_out,
-        task.dt,
-        seeds=(task.seed,),
-        backend=backend,
-    )
+    made = _made("eProp ALIF", task, backend)
     held = [p[0].detach().requires_grad_() for p in made.parameters()]
     optimizer = torch.optim.Adam(held, lr=1e-3, fused=True)
     names = [n for n, _ in made.named_parameters()]

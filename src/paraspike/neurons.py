@@ -29,28 +29,39 @@ class Surrogate:
 
     fast_sigmoid: 1 / (slope |v| + 1)^2 (Zenke & Ganguli 2018); sigmoid: slope s (1 - s) with
     s = sigmoid(slope v); triangle: max(0, 1 - slope |v|); arctan: 1 / (1 + (pi/2 slope v)^2);
-    boxcar: 1 where slope |v| < 1/2. All but sigmoid are scaled by `height`. Where |v| > `band` it is
-    zero, which drops what such neurons would learn (the two-sided band of Perez-Nieves & Goodman 2021,
-    "Sparse spiking gradient descent"); the layers before and after save that work.
+    boxcar: 1 where slope |v| < 1/2. All but sigmoid are scaled by `height`. Outside of
+    -min(band, below) < v < band it is zero, which drops what such neurons would learn; the layers before
+    and after save that work. `band` alone is the two-sided band of Perez-Nieves & Goodman 2021 ("Sparse
+    spiking gradient descent"), `below` alone the second threshold, `below` under the first, of Finkbeiner &
+    Neftci 2022.
     """
 
     shape: str = "fast_sigmoid"
     slope: float = 100.0
     height: float = 1.0
     band: float = math.inf
+    below: float = math.inf
 
     SHAPES = ("fast_sigmoid", "sigmoid", "triangle", "arctan", "boxcar")
 
     def __post_init__(self):
         _choice("Surrogate", shape=(self.shape, self.SHAPES))
-        if not self.band >= 0:
-            raise ReaderError(f"band {self.band} is not a distance", "Surrogate")
+        for name in ("band", "below"):
+            if not getattr(self, name) >= 0:
+                raise ReaderError(f"{name} {getattr(self, name)} is not a distance", "Surrogate")
 
     @property
-    def reach(self) -> float:
-        """The largest |v| at which it is not zero, inf if there is none."""
+    def window(self) -> tuple[float, float]:
+        """(low, high): `band` and `below` make it zero outside of low < v < high."""
+        return -min(self.band, self.below), self.band
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The window, narrowed by the shape's own end."""
         own = {"triangle": 1.0, "boxcar": 0.5}.get(self.shape, math.inf)
-        return min(self.band, own / abs(self.slope) if self.slope else math.inf)
+        own = own / abs(self.slope) if self.slope else math.inf
+        low, high = self.window
+        return max(low, -own), min(high, own)
 
 
 @dataclass(frozen=True)

@@ -111,16 +111,16 @@ def test_layer_equals_the_reference(
 
 @given(
     st.integers(1, 40), st.integers(1, 9), st.integers(1, 2), st.integers(1, 150), st.integers(1, 70),
-    st.sampled_from([0.0, 0.05, 0.5, 50.0]), st.integers(0, 3), st.integers(0, 999),
+    st.sampled_from([0.0, 0.05, 0.5, 50.0]), st.booleans(), st.integers(0, 3), st.integers(0, 999),
 )  # fmt: skip
 @settings(max_examples=40)
 def test_gradients_go_to_neurons_within_reach_of_the_surrogate(
-    t, per_seed, seeds, hidden, n, band, delay, seed
+    t, per_seed, seeds, hidden, n, band, one_sided, delay, seed
 ):
-    """Two layers, the first with a band: the second sends its gradient back to few, to all or to none."""
+    """Two layers, the first with a band or a second threshold: the second sends its gradient back to few, to all or to none."""
     near = LIF(
         reset="subtract", surrogate_at="post", refractory="block_spike", refractory_steps=2, beta=0.3,
-        rho=0.9, surrogate=Surrogate(slope=3.0, band=band),
+        rho=0.9, surrogate=Surrogate(slope=3.0, **{"below" if one_sided else "band": band}),
     )  # fmt: skip
     dense = raster((t, per_seed * seeds, 20), 0.3, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -149,7 +149,7 @@ def test_gradients_go_to_neurons_within_reach_of_the_surrogate(
 
 def test_what_lies_out_of_reach_gets_no_gradient():
     triangle = LIF(surrogate=Surrogate("triangle", slope=2.0))
-    assert triangle.surrogate.reach == 0.5
+    assert triangle.surrogate.reach == (-0.5, 0.5)
     x = Spikes.from_dense(raster((30, 4, 20), 0.3, 0))
     weight = (
         torch.randn(20, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 3

@@ -10,7 +10,8 @@ from paraspike.neurons import Surrogate
 def derivative(v: torch.Tensor, surrogate: Surrogate) -> torch.Tensor:
     """ds/dv at the distance v to threshold, any shape (formulas: `Surrogate`)."""
     d = _over_all(v, surrogate)
-    return d if surrogate.band == math.inf else d * (v.abs() <= surrogate.band)
+    low, high = surrogate.window
+    return d if low == -math.inf and high == math.inf else d * ((v > low) & (v < high))
 
 
 def _over_all(v, surrogate):

@@ -14,7 +14,7 @@ def options(neuron, near: bool = False) -> tuple[int, ...]:
     """The integers a kernel is specialised on, for a LIF or a LeakyIntegrator.
 
     (fires, reset, late, gate, strict, refractory, adaptive, previous, keeps_drive, reset_grad, surrogate
-    shape, surrogate at the potential after the reset, surrogate ends at a band, marks the neurons within
+    shape, surrogate at the potential after the reset, surrogate ends at a window, marks the neurons within
     its reach; the last where `near` asks for it and it has one)
     """
     if isinstance(neuron, LeakyIntegrator):
@@ -40,17 +40,18 @@ def options(neuron, near: bool = False) -> tuple[int, ...]:
         reset_grad,
         Surrogate.SHAPES.index(neuron.surrogate.shape),
         int(neuron.surrogate_at == "post" and resets and not late),
-        int(np.isfinite(neuron.surrogate.band)),
-        int(near and np.isfinite(neuron.surrogate.reach)),
+        int(np.isfinite(neuron.surrogate.window).any()),
+        int(near and np.isfinite(neuron.surrogate.reach).any()),
     )
 
 
 def coefficients(neuron, dtype) -> tuple:
-    """(a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, slope, height, 0, 1, band, reach) as NumPy scalars."""
+    """(a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, slope, height, 0, 1, low and high end of the
+    surrogate's window, low and high end of its reach) as NumPy scalars."""
     names = ("a_ii", "a_uu", "a_ui", "c0", "c1", "threshold", "beta", "rho")
     surrogate = getattr(neuron, "surrogate", Surrogate())
     values = [getattr(neuron, name, 0.0) for name in names]
     # Scaled so that every shape compares slope |v| with one.
     scale = {"arctan": np.pi / 2, "boxcar": 2.0}.get(surrogate.shape, 1.0)
-    values += [scale * surrogate.slope, surrogate.height, 0.0, 1.0, surrogate.band, surrogate.reach]
+    values += [scale * surrogate.slope, surrogate.height, 0.0, 1.0, *surrogate.window, *surrogate.reach]
     return tuple(np.dtype(dtype).type(v) for v in values)

@@ -137,7 +137,8 @@ def advance(
             if marks == 1:
                 if post == 1:
                     where = u
-                near[word] = to_bits((splat(c[13]) >= absolute(where - bar)) & some)
+                distance = where - bar
+                near[word] = to_bits((distance > splat(c[14])) & (splat(c[15]) > distance) & some)
                 if refractory == 1:
                     near[word] &= ~to_bits(busy)
             s = select(hot, one, zero)
@@ -237,10 +238,10 @@ def retreat(
                     g = g - d * threshold
                 if post == 1:
                     where = u - select(hot, level, zero)
-            distance = absolute(where - bar)
-            psi = surrogate_gradient(shape, distance, slope, height, zero, one)
+            distance = where - bar
+            psi = surrogate_gradient(shape, absolute(distance), slope, height, zero, one)
             if banded == 1:
-                psi = select(splat(c[12]) >= distance, psi, zero)
+                psi = select((distance > splat(c[12])) & (splat(c[13]) > distance), psi, zero)
             if refractory != 0:
                 busy = from_bits(recent(words, word, w_step, t, patience))
                 if refractory == 1:

@@ -48,10 +48,13 @@ def _kernel(option):
                     some, bar = lanes_below(n - j), level
                     if option[6] == 1:
                         bar = level + load_some(adaptation, j, some) * c[6]
-                    distance = absolute(load_some(potential, j, some) - bar)
-                    slope = surrogate_gradient(option[10], distance, c[8], height, zero, one)
+                    distance = load_some(potential, j, some) - bar
+                    slope = surrogate_gradient(
+                        option[10], absolute(distance), c[8], height, zero, one
+                    )
                     if option[12] == 1:
-                        slope = select(splat(c[12]) >= distance, slope, zero)
+                        within = (distance > splat(c[12])) & (splat(c[13]) > distance)
+                        slope = select(within, slope, zero)
                     if option[5] == 1:
                         busy = from_bits(recent(words, word + j // LANES, w_step, t, patience))
                         slope = select(busy, zero, slope)

@@ -41,6 +41,11 @@ TABLE = {
         ),
         "cuda": ("synapse.reference", "synapse", "matrix product"),
     },
+    "compact": {
+        "reference": ("compact.reference", "compact", "sort by rank"),
+        "cpu": ("compact.cpu", "compact", "compiled, from bits to bits"),
+        "cuda": ("compact.reference", "compact", "sort by rank"),
+    },
     "noise": {
         "reference": ("noise.reference", "noise", "Philox, compiled for the CPU"),
         "cpu": ("noise.reference", "noise", "Philox, compiled for the CPU"),
@@ -118,6 +123,7 @@ class Operators:
     eprop: callable
     stateful: callable
     traces: callable
+    compact: callable
     layer: callable = None
     eventprop: callable = None
     integrate_and_fire: callable = None

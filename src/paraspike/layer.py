@@ -9,6 +9,7 @@ from torch import nn
 from paraspike import backends
 from paraspike.errors import ReaderError
 from paraspike.neurons import LIF, SPSN, Identity, LeakyIntegrator, ReLU
+from paraspike.ops.compact.reference import POLICIES
 from paraspike.randomness import uniform
 from paraspike.spikes import Spikes
 
@@ -44,6 +45,10 @@ class Layer(nn.Module):
         local: no gradient goes back through the recurrent spikes, as in e-prop.
         mask, recurrent_mask: bool [N_in, N_out] and [N_out, N_out], or one for each seed [S, ...];
             where they are false there is no synapse, and never a weight.
+        capacity: slots of its spike list at each step; what does not fit is lost, and counted in `lost`
+            and `counts` (int64 [T, S*B, 2], `ops.compact.reference.lists`). The gradient goes to entries of
+            the list alone; for the neurons near threshold give the surrogate `below`.
+        policy: which spikes stay on overflow: first, random or largest.
         init: "kaiming" draws weights from U(-sqrt(3 / n_in), sqrt(3 / n_in)), bias 0 (SPSN's code);
             "linear" draws both from U(-1 / sqrt(n_in), 1 / sqrt(n_in)), as torch.nn.Linear does.
         name: names this layer's random streams; layers of one network need different names.
@@ -66,6 +71,8 @@ class Layer(nn.Module):
         local=False,
         mask=None,
         recurrent_mask=None,
+        capacity=None,
+        policy="first",
         init="kaiming",
         name="layer",
         backend="auto",
@@ -100,9 +107,37 @@ class Layer(nn.Module):
             raise ReaderError("a recurrent mask without recurrence", f"Layer {name!r}")
         self._masked("mask", mask, self.weight)
         self._masked("recurrent_mask", recurrent_mask, self.recurrent_weight)
+        self.capacity, self.policy = capacity, policy
+        self.counts = self.lost = None
+        if capacity is not None:
+            self._check_capacity()
         # Share of the last pass computed by products instead of sums over spikes, where that is decided.
         self.product_share = None
         self._calls = 0
+
+    def _check_capacity(self):
+        neuron, where = self.neuron, f"Layer {self.name!r}"
+        if not isinstance(neuron, LIF) or self.recurrent_weight is not None:
+            kind = type(neuron).__name__ + (
+                ", recurrent" if self.recurrent_weight is not None else ""
+            )
+            raise ReaderError(
+                f"a spike list of {self.capacity} slots after a layer of {kind}",
+                where,
+                "feedforward LIF layers have one",
+            )
+        if self.policy not in POLICIES or self.capacity < 1:
+            raise ReaderError(
+                f"a list of {self.capacity} slots, policy {self.policy!r}",
+                where,
+                f"1 slot or more, one of {', '.join(POLICIES)}",
+            )
+        if self.ops.layer is None and (neuron.adaptive or neuron.surrogate_at == "post"):
+            raise ReaderError(
+                "a spike list after neurons whose threshold adapts or whose surrogate is taken after the reset",
+                f"{where}, backend {self.ops.backend}",
+                "backend cpu has it",
+            )
 
     def _masked(self, what, mask, weight):
         if mask is not None:
@@ -138,8 +173,10 @@ class Layer(nn.Module):
             )
         given = x if spikes is not None else Spikes.from_dense(x)
         weight = self.weight if self.mask is None else self.weight * self.mask
+        potential, listed = None, self.capacity is not None
         if self.ops.layer is not None and isinstance(self.neuron, (LIF, LeakyIntegrator)):
             notes = {}
+            more = {"marks": True, "trace": self.policy == "largest"} if listed else {}
             out = self.ops.layer(
                 given,
                 weight,
@@ -149,14 +186,41 @@ class Layer(nn.Module):
                 self.delay,
                 notes=notes,
                 local=self.local,
+                **more,
             )
+            if more.get("trace"):
+                out, potential = out
             self.product_share = notes["product_share"]
         else:
-            out = self.activate(self.ops.synapse(given, weight, self.bias, self.delay), draws)
+            currents = self.ops.synapse(given, weight, self.bias, self.delay)
+            if listed:
+                out, potential, *_ = self.ops.lif(currents, self.neuron, trace=True)
+            else:
+                out = self.activate(currents, draws)
+        if listed:
+            out = self._listed(out, potential, draws)
         if spikes is None:
             return out.dense(weight.dtype) if isinstance(out, Spikes) else out
         fires = self.neuron.fires and not isinstance(out, Spikes)
         return Spikes.from_dense(out) if fires else out
+
+    def _listed(self, out, potential, draws):
+        """What the spike list hands on; fills `counts` and `lost`."""
+        near = offset = None
+        if not isinstance(out, Spikes):
+            out = Spikes.from_dense(out)
+            low, high = self.neuron.surrogate.reach
+            distance = potential.detach() - self.neuron.threshold
+            near = (distance > low) & (distance < high)
+        if self.policy == "random":
+            draws = self._draws(out.shape[1]) if draws is None else draws
+            stream = f"{draws.purpose}/{self.name}/offset"
+            lot = uniform(draws.seeds, stream, draws.samples, out.shape[0], 1, draws.trial)[..., 0]
+            offset = torch.from_numpy((lot * self.n_out).astype(np.int64)).to(out.carrier.device)
+        out, self.counts, self.lost = self.ops.compact(
+            out, near, self.capacity, self.policy, offset, potential
+        )
+        return out
 
     @property
     def looped(self) -> torch.Tensor | None:

@@ -55,7 +55,8 @@ class Network(Arrays):
     Args:
         sizes: neurons per layer, input first, readout last, e.g. (700, 128, 128, 128, 20).
         neuron: of the hidden layers.  readout: neuron of the last layer.
-        seeds: one independent network for each.  backend, bias, init: as `Layer`.
+        seeds: one independent network for each.  backend, bias, init, delay, policy: as `Layer`.
+        capacities: slots of each layer's spike list, readout last; None for one without.
     """
 
     def __init__(
@@ -67,6 +68,9 @@ class Network(Arrays):
         *,
         bias=True,
         init="kaiming",
+        delay=0,
+        capacities=None,
+        policy="first",
         backend="auto",
     ):
         super().__init__()
@@ -77,10 +81,28 @@ class Network(Arrays):
         self.seeds = tuple(int(s) for s in seeds)
         self.ops = backends.operators(backend)
         kinds = [neuron] * (len(sizes) - 2) + [readout]
-        pairs = zip(sizes[:-1], sizes[1:], kinds, strict=True)
+        slots = [None] * len(kinds) if capacities is None else list(capacities)
+        if len(slots) != len(kinds):
+            raise ReaderError(
+                f"{len(slots)} capacities for {len(kinds)} layers", "Network", "one a layer"
+            )
         self.layers = nn.ModuleList(
-            Layer(a, b, kind, seeds=self.seeds, bias=bias, init=init, name=str(i), backend=self.ops)
-            for i, (a, b, kind) in enumerate(pairs)
+            Layer(
+                a,
+                b,
+                kind,
+                seeds=self.seeds,
+                bias=bias,
+                delay=delay,
+                capacity=s,
+                policy=policy,
+                init=init,
+                name=str(i),
+                backend=self.ops,
+            )
+            for i, (a, b, kind, s) in enumerate(
+                zip(sizes[:-1], sizes[1:], kinds, slots, strict=True)
+            )
         )
         self.to(backends.device(self.ops.backend))
 

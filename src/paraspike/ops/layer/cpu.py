@@ -30,12 +30,14 @@ def layer(
     trace: bool = False,
     notes=None,
     local: bool = False,
+    marks: bool = False,
 ):
     """A whole layer: what `synapse`, then `lif` or `integrate` of backend reference give.
 
     Args:
         x: [T, S*B, N_in].  weight, bias, delay: as `synapse.reference.synapse`.
         neuron: LIF, or LeakyIntegrator for its potential.  recurrent, local: as `lif.reference.lif`.
+        marks: mark the neurons within reach of the surrogate (`Spikes.near`) under no_grad too.
         trace: return the LIF's potential before the reset too, [T, S*B, N], outside autograd.
         notes: a dict that is told the share of the work done by products, `product_share`.
 
@@ -54,7 +56,7 @@ def layer(
     # Asked here: inside a Function a parameter seems to need its gradient under no_grad too.
     learns = torch.is_grad_enabled()
     out, totals, bits, near, potential, taken = _Layer.apply(
-        x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local
+        x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local, marks
     )
     if notes is not None:
         notes["product_share"] = float(taken[:, 1].sum() / max(1, taken[:, 0].sum()))
@@ -65,7 +67,9 @@ def layer(
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local):
+    def forward(
+        ctx, carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local, marks
+    ):
         ctx.set_materialize_grads(False)
         steps, batch, n_in = x.shape
         n, dtype = weight.shape[-1], weight.dtype
@@ -90,7 +94,7 @@ class _Layer(torch.autograd.Function):
         totals = torch.zeros(batch, n, dtype=dtype)
         learns = learns and any(ctx.needs_input_grad)
         stores = bool(not neuron.fires or trace or learns)
-        chosen = options(neuron, near=learns)
+        chosen = options(neuron, near=learns or marks)
         near = np.zeros((steps * batch, words) if chosen[-1] else (0, 0), np.uint64)
         # Sample by sample in memory, as it is walked; a readout's output is time first as all activity is.
         shape = (batch, steps if stores else 1, n) if neuron.fires else (steps, batch, n)
@@ -131,7 +135,7 @@ class _Layer(torch.autograd.Function):
         seeds, dtype = weight.shape[0] if weight.dim() == 3 else 1, weight.dtype
         real = np.float64 if dtype == torch.float64 else np.float32
         if grad is None and total is None:
-            return (None,) * 10
+            return (None,) * 11
         groups = max(1, min(_GROUPS, -(-per_seed // block)))
         span = _span(n, seeds * groups, recurrent)
         dims = (steps, batch, n_in, n, per_seed, block, delay, span, words)
@@ -174,7 +178,7 @@ class _Layer(torch.autograd.Function):
             _sum(of_weight, weight.shape),
             None if ctx.biased is None else _sum(of_bias, ctx.biased),
             None if recurrent is None else _sum(of_loop, recurrent.shape),
-            *[None] * 6,
+            *[None] * 7,
         )
 
 

@@ -53,5 +53,12 @@ def coefficients(neuron, dtype) -> tuple:
     values = [getattr(neuron, name, 0.0) for name in names]
     # Scaled so that every shape compares slope |v| with one.
     scale = {"arctan": np.pi / 2, "boxcar": 2.0}.get(surrogate.shape, 1.0)
-    values += [scale * surrogate.slope, surrogate.height, 0.0, 1.0, *surrogate.window, *surrogate.reach]
+    values += [
+        scale * surrogate.slope,
+        surrogate.height,
+        0.0,
+        1.0,
+        *surrogate.window,
+        *surrogate.reach,
+    ]
     return tuple(np.dtype(dtype).type(v) for v in values)

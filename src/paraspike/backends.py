@@ -7,7 +7,7 @@ operator is an error that names the cure.
 import difflib
 import functools
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 
 import torch
 
@@ -45,6 +45,7 @@ TABLE = {
         "reference": ("compact.reference", "compact", "sort by rank"),
         "cpu": ("compact.cpu", "compact", "compiled, from bits to bits"),
         "cuda": ("compact.reference", "compact", "sort by rank"),
+        "ipu": ("compact.ipu", "compact", "pieces of 64 flags joined, simulated"),
     },
     "noise": {
         "reference": ("noise.reference", "noise", "Philox, compiled for the CPU"),
@@ -65,6 +66,7 @@ TABLE = {
             "layer",
             "synapse, delay, recurrence and LIF or leaky integrator in one compiled pass",
         ),
+        "ipu": ("layer.ipu", "layer", "supersteps on tiles, simulated"),
     },
     "eprop": {
         "reference": ("eprop.reference", "gradients", "eligibility traces online, loop over time"),
@@ -134,7 +136,7 @@ def available(backend: str) -> bool:
     """Whether a backend can run on this machine."""
     if backend == "cuda":
         return torch.cuda.is_available()
-    return backend in ("reference", "cpu")
+    return backend in ("reference", "cpu", "ipu")
 
 
 def resolve(name: str = "auto") -> str:
@@ -151,10 +153,6 @@ def resolve(name: str = "auto") -> str:
             f"backend {name!r} is unknown",
             "backend",
             f"did you mean {near[0]!r}?" if near else f"one of auto, {', '.join(BACKENDS)}",
-        )
-    if name == "ipu":
-        raise ReaderError(
-            "backend ipu has no operators in this version", "paraspike.backends.TABLE", "use cpu"
         )
     if not available(name):
         built = torch.version.cuda or "none (this torch is built for the CPU)"
@@ -181,7 +179,9 @@ def operator(name: str, backend: str):
     if entry is None:
         has = ", ".join(TABLE.get(name, {})) or "no backend"
         raise ReaderError(
-            f"backend {backend} lacks operator {name}", "paraspike.backends.TABLE", f"{has} has it"
+            f"backend {label(backend)} lacks operator {name}",
+            "paraspike.backends.TABLE",
+            f"{has} has it",
         )
     module, function, _ = entry
     return getattr(importlib.import_module(f"paraspike.ops.{module}"), function)
@@ -200,4 +200,17 @@ def operators(backend: "str | Operators" = "auto") -> Operators:
 def _operators(backend: str) -> Operators:
     present = [op for op in TABLE if backend in TABLE[op]]
     labels = {op: TABLE[op][backend][2] for op in present}
-    return Operators(backend, labels=labels, **{op: operator(op, backend) for op in present})
+    found = {op: operator(op, backend) for op in present}
+    needed = [f.name for f in fields(Operators) if f.default is MISSING and f.name in TABLE]
+    lacking = {op: functools.partial(_lacking, op, backend) for op in needed if op not in found}
+    return Operators(backend, labels=labels, **found, **lacking)
+
+
+def _lacking(name, backend, *_, **__):
+    """Stands where a backend has no such operator: using it names it."""
+    operator(name, backend)
+
+
+def label(backend: str) -> str:
+    """How a backend is called in figures, tables and messages."""
+    return "ipu (simulated)" if backend == "ipu" else backend

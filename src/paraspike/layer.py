@@ -214,13 +214,17 @@ class Layer(nn.Module):
             near = (distance > low) & (distance < high)
         if self.policy == "random":
             draws = self._draws(out.shape[1]) if draws is None else draws
-            stream = f"{draws.purpose}/{self.name}/offset"
-            lot = uniform(draws.seeds, stream, draws.samples, out.shape[0], 1, draws.trial)[..., 0]
-            offset = torch.from_numpy((lot * self.n_out).astype(np.int64)).to(out.carrier.device)
+            offset = self.offsets(draws, out.shape[0]).to(out.carrier.device)
         out, self.counts, self.lost = self.ops.compact(
             out, near, self.capacity, self.policy, offset, potential
         )
         return out
+
+    def offsets(self, draws: Draws, steps: int) -> torch.Tensor:
+        """Neurons at which the scans of full lists begin, int64 [T, S*B]."""
+        stream = f"{draws.purpose}/{self.name}/offset"
+        lot = uniform(draws.seeds, stream, draws.samples, steps, 1, draws.trial)[..., 0]
+        return torch.from_numpy((lot * self.n_out).astype(np.int64))
 
     @property
     def looped(self) -> torch.Tensor | None:

@@ -6,6 +6,20 @@ import torch
 from paraspike.errors import ReaderError
 
 
+def to_bits(raster: torch.Tensor) -> np.ndarray:
+    """bool [T, B, N] as bits uint64 [T*B, ceil(N / 64)], laid out as `Spikes` has them."""
+    t, b, n = raster.shape
+    room = np.zeros((t * b, -(-n // 64) * 64), bool)
+    room[:, :n] = raster.reshape(t * b, n).numpy()
+    return np.packbits(room, axis=1, bitorder="little").view(np.uint64)
+
+
+def from_bits(bits: np.ndarray, shape) -> torch.Tensor:
+    """The bool raster [T, B, N] that `to_bits` packs."""
+    eights = np.unpackbits(bits.view(np.uint8), axis=1, count=shape[2], bitorder="little")
+    return torch.from_numpy(eights.view(bool)).reshape(shape)
+
+
 class _Raster(torch.autograd.Function):
     """A raster made from bits or lists; its gradient goes to the carrier."""
 
@@ -174,8 +188,7 @@ class Spikes:
     def _raster(self, dtype):
         t, b, n = self.shape
         if self._bits is not None:
-            eights = np.unpackbits(self._bits.view(np.uint8), axis=1, count=n, bitorder="little")
-            return torch.from_numpy(eights).to(dtype).reshape(self.shape)
+            return from_bits(self._bits, self.shape).to(dtype)
         pointers, units, counts = self._lists
         rows = np.repeat(np.arange(t * b, dtype=np.int64), np.diff(pointers))
         flat = torch.zeros(t * b * n, dtype=dtype)

@@ -10,6 +10,7 @@ from paraspike import Layer, Spikes, backends
 from paraspike.errors import ReaderError
 from paraspike.neurons import LIF, Surrogate
 from paraspike.ops.compact import cpu, reference
+from paraspike.spikes import to_bits
 
 POSTER = torch.tensor([0.8, 1.2, -0.5, 0.6, 0.95, 0.1, 0.98])
 
@@ -29,13 +30,6 @@ def by_hand(u, first, second, slots, policy, offset):
     more = near[: slots - len(kept)]
     lost = [len(spikes) - len(kept), len(near) - len(more)]
     return kept + more, [len(kept), len(kept) + len(more)], lost
-
-
-def packed(raster):
-    t, b, n = raster.shape
-    room = np.zeros((t * b, -(-n // 64) * 64), bool)
-    room[:, :n] = raster.reshape(t * b, n).numpy()
-    return np.packbits(room, axis=1, bitorder="little").view(np.uint64)
 
 
 def test_the_posters_example():
@@ -62,12 +56,12 @@ def test_both_equal_ten_lines_by_hand(t, b, n, slots, policy, scale, seed):
         assert ids[row].tolist() == (entries + [-1] * slots)[:slots]
         assert counts[row].tolist() == count and lost[row].tolist() == gone
     kept, listed = reference.spread(ids, counts, n)
-    spikes = Spikes.from_bits(packed(fired), (t, b, n), near=packed(near))
+    spikes = Spikes.from_bits(to_bits(fired), (t, b, n), near=to_bits(near))
     out, counted, missed = cpu.compact(spikes, None, slots, policy, offset, u)
     assert torch.equal(counted, counts) and torch.equal(missed, lost)
     assert torch.equal(out.dense() > 0, kept) and torch.equal(out.totals, kept.sum(0).float())
     if lost.any():
-        assert np.array_equal(out.near, packed(listed))
+        assert np.array_equal(out.near, to_bits(listed))
 
 
 def layers(backend, policy, below, slots, delay=0):

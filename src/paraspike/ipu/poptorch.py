@@ -1,10 +1,10 @@
-"""The sparse layer of Finkbeiner & Neftci 2022 as a static-shape PyTorch module that PopTorch can compile.
+"""The sparse layer of Finkbeiner & Neftci 2022 as a static-shape PyTorch module for PopTorch to compile.
 
 A layer's spikes at one step are two tensors of fixed shape [B, s]: ids of neurons and values. A neuron above
 the threshold has value 1; one between the second threshold and the threshold has value 0 and passes a
 gradient; the rest of the list is padding without either. As long as no list overflows this is dense
 backpropagation through time whose surrogate derivative is zero below the second threshold, on any machine.
-`on_ipu` compiles it with Graphcore's SDK, which cannot be had here: that path is untested on hardware.
+`on_ipu` hands it to Graphcore's SDK, which could not be had: that path was never run on it.
 
 Three things differ from the published IPU operator: a full list keeps the largest potentials (theirs the
 first ones in scan order), neurons cannot be placed on tiles, and a network is one program on one IPU,
@@ -21,9 +21,12 @@ from torch.nn import functional as F
 
 from paraspike.errors import ReaderError
 
-RESETS = ("through", "masked")
-MACHINES = ("ipu2", "model")
-_API = "Options trainingModel inferenceModel identity_loss isRunningOnIpu ipuHardwareIsAvailable".split()
+_API = ("Options", "trainingModel", "inferenceModel", "identity_loss", "isRunningOnIpu")
+_CURE = (
+    "train with backend cpu, or use the cost model. For a real IPU: poptorch is not on PyPI, its wheel (for "
+    "one minor version of Python) comes with Graphcore's Poplar SDK, whose enable.sh is to be sourced; never "
+    "`pip install popart`, which is something else."
+)
 
 
 class SparseLayer(nn.Module):
@@ -40,7 +43,7 @@ class SparseLayer(nn.Module):
         weight: [N_in, N_out] floating point, copied.
         capacity: s, entries a list can hold, 1 to N_out.
         reset: what the gradient sees of it. through: nothing, du'/du = decay (the IPU operator); masked:
-            du'/du = decay (1 - spike) (SparseSpikes).
+            du'/du = decay (1 - spike) (SparseSpikes, whose gain is 20).
     """
 
     def __init__(
@@ -60,9 +63,8 @@ class SparseLayer(nn.Module):
         floating = len(shape) == 2 and weight.is_floating_point()
         _need(floating, f"weights {shape} of {weight.dtype} are not a floating [N_in, N_out]")
         _need(capacity in range(1, shape[1] + 1), f"capacity {capacity} is not 1 to {shape[1]}")
-        order = f"second threshold {second_threshold} lies above the threshold {threshold}"
-        _need(second_threshold <= threshold, order)
-        _need(reset in RESETS, f"reset = {reset!r} is unknown", "through or masked")
+        _need(second_threshold <= threshold, f"{second_threshold=} is above {threshold=}")
+        _need(reset in ("through", "masked"), f"reset = {reset!r} is unknown", "through or masked")
         self.weight = nn.Parameter(weight.detach().clone())
         self.capacity = int(capacity)
         self.decay, self.gain = float(decay), float(gain)
@@ -72,8 +74,7 @@ class SparseLayer(nn.Module):
     def forward(self, ids: torch.Tensor, values: torch.Tensor, u: torch.Tensor):
         """One step: ids [B, s_in] int64 and values [B, s_in] of the inputs, potentials u [B, N_out] of the
         step before, not yet reset. Returns ids [B, s], values [B, s] and the new u [B, N_out]."""
-        rows = F.embedding(ids, self.weight)
-        current = (rows * values.unsqueeze(2)).sum(1)
+        current = (F.embedding(ids, self.weight) * values.unsqueeze(2)).sum(1)
         fired = (u.detach() > self.threshold).to(u.dtype)
         held = u - (u * fired).detach() if self.reset == "through" else u * (1 - fired)
         u = self.decay * held + self.gain * (1 - self.decay) * current
@@ -91,9 +92,9 @@ class SparseLayer(nn.Module):
 
     def silent(self, batch: int):
         """An empty list and potentials at rest: ids [B, s], values [B, s], u [B, N_out]."""
-        ids = torch.zeros(batch, self.capacity, dtype=torch.int64, device=self.weight.device)
+        values = self.weight.new_zeros(batch, self.capacity)
         u = self.weight.new_zeros(batch, self.weight.shape[1])
-        return ids, self.weight.new_zeros(batch, self.capacity), u
+        return torch.zeros_like(values, dtype=torch.int64), values, u
 
     def overflow(self, u: torch.Tensor):
         """[2] int64: spikes (u > threshold) and near-threshold neurons (second threshold < u <= threshold)
@@ -119,14 +120,13 @@ class SparseNetwork(nn.Module):
 
     def __init__(self, weights, capacities, *, delay: int = 1, **neuron):
         super().__init__()
-        number = f"{len(weights)} weight matrices and {len(capacities)} capacities make no stack"
-        _need(len(weights) == len(capacities) > 0, number, "one of each per layer")
+        n, m = len(weights), len(capacities)
+        _need(n == m > 0, f"{n} layers, {m} lists")
         _need(delay in (0, 1), f"delay = {delay!r} steps is unknown", "0 or 1")
         pairs = zip(weights, capacities, strict=True)
         self.layers = nn.ModuleList(SparseLayer(w, s, **neuron) for w, s in pairs)
         for one, two in zip(weights, weights[1:], strict=False):
-            shapes = f"weights {list(one.shape)} and {list(two.shape)} do not stack"
-            _need(one.shape[1] == two.shape[0], shapes)
+            _need(one.shape[1] == two.shape[0], f"{one.shape} and {two.shape} do not stack")
         self.delay = int(delay)
 
     def forward(self, ids: torch.Tensor, valid: torch.Tensor, labels: torch.Tensor | None = None):
@@ -143,9 +143,8 @@ class SparseNetwork(nn.Module):
             [B, N_out]; mean softmax cross entropy of the counts; spikes and near-threshold neurons lost to
             full lists, over all steps and samples, [L, 2] int64: all zero means that the gradient is exact.
         """
-        given = f"ids of {ids.dim()} and valid of {valid.dim()} dimensions"
-        hint = "ids [T, B, s_in]; valid [T, B] or [T, B, s_in]"
-        _need(ids.dim() == 3 and valid.dim() in (2, 3), given, hint)
+        dims = f"{ids.dim()} dimensions of ids, {valid.dim()} of valid"
+        _need(ids.dim() == 3 and valid.dim() in (2, 3), dims, "[T, B, s_in] and that or [T, B]")
         if valid.dim() == 2:
             valid = torch.arange(ids.shape[2], device=ids.device) < valid.unsqueeze(2)
         ids = ids.masked_fill(valid == 0, 0)
@@ -181,13 +180,13 @@ def missing() -> str | None:
     """Why PopTorch cannot be used here, or None where it can. Imports it where it is installed."""
     try:
         poptorch = importlib.import_module("poptorch")
-    # A wrong torch is an AssertionError; libraries that are not on the path are an ImportError or OSError.
+    # poptorch asserts its version of torch.
     except (ImportError, AssertionError, OSError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "poptorch":
             return "poptorch, Graphcore's PyTorch for the IPU, is not installed"
         return f"poptorch is installed and does not load: {error}"
-    lacking = ", ".join(name for name in _API if not hasattr(poptorch, name))
-    return f"the module named poptorch is not Graphcore's: no {lacking}" if lacking else None
+    lacks = ", ".join(name for name in _API if not hasattr(poptorch, name))
+    return f"the module named poptorch is not Graphcore's: no {lacks}" if lacks else None
 
 
 def on_ipu(network: nn.Module, optimizer=None, *, machine: str = "ipu2", options=None):
@@ -201,37 +200,28 @@ def on_ipu(network: nn.Module, optimizer=None, *, machine: str = "ipu2", options
         machine: ipu2, hardware; or model, Graphcore's simulator on the CPU, which logs no cycles.
         options: poptorch.Options to start from (caching, profiling, offline target); None for the defaults.
 
-    Raises:
-        ReaderError: the SDK is missing, no IPU is attached, or the weights are float64.
+    Raises ReaderError where the SDK or an IPU is missing or the weights are float64.
     """
-    _need(machine in MACHINES, f"machine = {machine!r} is unknown", "ipu2 or model")
+    _need(machine in ("ipu2", "model"), f"machine = {machine!r} is unknown", "ipu2 or model")
     reason = missing()
     if reason is not None:
         sdk = os.environ.get("POPLAR_SDK_ENABLED", "not set")
         where = f"the packages of {sys.executable}; POPLAR_SDK_ENABLED is {sdk}"
-        raise ReaderError(reason, where, _cure())
-    double = any(p.dtype == torch.float64 for p in network.parameters())
-    _need(not double, "an IPU has no float64", "network.float()")
+        version = f" PopTorch 3.3 needs torch 2.0.1, not {torch.__version__}."
+        fits = torch.__version__.startswith("2.0.1")
+        raise ReaderError(reason, where, _CURE if fits else _CURE + version)
+    dtypes = {p.dtype for p in network.parameters()}
+    _need(torch.float64 not in dtypes, "an IPU has no float64", "network.float()")
     poptorch = sys.modules["poptorch"]
     # Options of the caller's may be for an offline target, which needs no IPU.
     attached = machine == "model" or options is not None or poptorch.ipuHardwareIsAvailable()
     _need(attached, "no IPU is attached", "machine='model' simulates one")
     options = poptorch.Options() if options is None else options
-    # Set either way, because the variable POPTORCH_IPU_MODEL would change the machine silently.
+    # Set either way: else the variable POPTORCH_IPU_MODEL changes the machine silently.
     options.useIpuModel(machine == "model")
     if optimizer is None:
         return poptorch.inferenceModel(network, options=options)
     return poptorch.trainingModel(network, options=options, optimizer=optimizer)
-
-
-def _cure():
-    here = torch.__version__
-    version = f" PopTorch 3.3 needs torch 2.0.1, not {here}." if here > "2.0.1" else ""
-    return (
-        "train with backend cpu, or use the cost model. For a real IPU: poptorch is not on PyPI, its wheel "
-        "comes with Graphcore's Poplar SDK, whose enable.sh is to be sourced; never `pip install popart`, "
-        f"which is something else.{version}"
-    )
 
 
 def _need(condition, what, hint=None):

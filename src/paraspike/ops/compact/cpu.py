@@ -6,7 +6,7 @@ import torch
 from paraspike.ops.compact.reference import POLICIES, check
 from paraspike.ops.jit import njit
 from paraspike.ops.simd import set_bits, trailing_zeros
-from paraspike.spikes import Spikes
+from paraspike.spikes import Spikes, from_bits
 from paraspike.threads import run_blocks
 
 _ONE = np.uint64(1)
@@ -96,7 +96,7 @@ class _Listed(torch.autograd.Function):
     def forward(ctx, carrier, totals, kept, listed):
         ctx.set_materialize_grads(False)
         ctx.listed, ctx.shape = listed, carrier.shape
-        counted = _unpacked(kept, carrier.shape).sum(0, dtype=totals.dtype)
+        counted = from_bits(kept, carrier.shape).sum(0, dtype=totals.dtype)
         return torch.zeros((), dtype=carrier.dtype).expand(carrier.shape), counted
 
     @staticmethod
@@ -104,7 +104,7 @@ class _Listed(torch.autograd.Function):
         if grad is None and total is None:
             return None, None, None, None
         sent = total if grad is None else grad if total is None else grad + total
-        return sent * _unpacked(ctx.listed, ctx.shape), None, None, None
+        return sent * from_bits(ctx.listed, ctx.shape), None, None, None
 
 
 def _everybody(rows, n):
@@ -113,8 +113,3 @@ def _everybody(rows, n):
     if n % 64:
         bits[:, -1] = (_ONE << np.uint64(n % 64)) - _ONE
     return bits
-
-
-def _unpacked(bits, shape):
-    eights = np.unpackbits(bits.view(np.uint8), axis=1, count=shape[2], bitorder="little")
-    return torch.from_numpy(eights.view(bool)).reshape(shape)

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 import torch
 
 from paraspike.errors import ReaderError
+from paraspike.machine import label
 
 BACKENDS = ("reference", "cpu", "cuda", "ipu")
 
@@ -209,8 +210,3 @@ def _operators(backend: str) -> Operators:
 def _lacking(name, backend, *_, **__):
     """Stands where a backend has no such operator: using it names it."""
     operator(name, backend)
-
-
-def label(backend: str) -> str:
-    """How a backend is called in figures, tables and messages."""
-    return "ipu (simulated)" if backend == "ipu" else backend

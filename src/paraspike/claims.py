@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from paraspike import paths
 from paraspike.errors import ReaderError
 from paraspike.judges import Finding, Judge, Missing, centre, select, weigh
+from paraspike.machine import label
 from paraspike.needs import Needs, facts, near_chance, unmet
 from paraspike.netcdf import open_paper
 
@@ -122,7 +123,7 @@ def judge(claim: Claim, tree: xr.DataTree) -> dict:
         "kind": claim.kind,
         "verdict": verdict,
         "scale": known.get("scale", "none"),
-        "backend": known.get("backend", "none"),
+        "backend": label(known.get("backend", "none")),
         "data": f"{data} (unverified)" if known["unverified"] else data,
         "note": "; ".join(filter(None, notes)),
     }
@@ -143,7 +144,7 @@ def _verdict(
 ) -> tuple[str, str]:
     """The verdict, and the part of the note that explains it."""
     data = known.get("dataset")
-    synthetic = bool(claim.needs.dataset) and data in SYNTHETIC
+    synthetic = bool(claim.needs.dataset) and bool({*str(data).split(", ")} & {*SYNTHETIC})
     reasons = [f"needs {', '.join(lacking)}"] if lacking else []
     if known["disturbed"]:
         reasons.append("other processes used the machine while this was timed")

@@ -22,6 +22,11 @@ def device(backend: str) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def label(backend: str) -> str:
+    """How a backend is called in figures, tables and messages."""
+    return "ipu (simulated)" if backend == "ipu" else backend
+
+
 def driver(backend: str) -> str:
     """The accelerator driver's version, "none" on a processor."""
     return _nvidia("driver_version") if backend == "cuda" else "none"

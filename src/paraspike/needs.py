@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict
 from paraspike import paths
 from paraspike.judges import Missing, select
 
-CLASSES = {"cochlea": 20, "shd": 20, "digits": 10, "mnist": 10, "nmnist": 10, "dvsgesture": 11}
+CLASSES = {
+    "cochlea": 20,
+    "shd": 20,
+    "digits": 10,
+    "mnist": 10,
+    "nmnist": 10,
+    "blobs": 10,
+    "dvsgesture": 11,
+}
 CHANCES = 2.0
 
 

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 
 from paraspike import paths
 from paraspike.errors import ReaderError
+from paraspike.machine import label
 
 # Okabe and Ito's palette, told apart with every kind of colour blindness.
 COLOURS = {
@@ -86,10 +87,11 @@ def context(data: xr.Dataset) -> str:
     attrs = data.attrs
     words = []
     if (dataset := attrs.get("dataset", "none")) != "none":
-        kind = " (synthetic)" if dataset in SYNTHETIC else ""
+        kind = " (synthetic)" if set(dataset.split(", ")) <= set(SYNTHETIC) else ""
         kind = " (unverified)" if attrs.get("data_verified", 1) == 0 else kind
         words.append(f"data {dataset}{kind}")
-    words += [f"{key} {attrs[key]}" for key in ("scale", "backend") if key in attrs]
+    words += [f"scale {attrs['scale']}"] if "scale" in attrs else []
+    words += [f"backend {label(attrs['backend'])}"] if "backend" in attrs else []
     if seeds := len(json.loads(attrs.get("seeds", "[]"))):
         words.append(f"{seeds} seed{'s' * (seeds > 1)}")
     if attrs.get("timed"):

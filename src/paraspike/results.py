@@ -16,7 +16,7 @@ import xarray as xr
 
 from paraspike import backends, paths
 from paraspike.errors import ReaderError
-from paraspike.machine import commit, device, driver, versions
+from paraspike.machine import commit, device, driver, label, versions
 from paraspike.netcdf import (
     canonical_json,
     check,
@@ -102,7 +102,7 @@ class Run:
                 raise ReaderError(what, paths.relative(file), hint) from error
         output = values.get("output", f"results/scratch/{paper}/{experiment}.nc")
         run = cls(paper, experiment, values, output)
-        how = f"{run.scale}, {run.backend}, {run.threads} thread(s)"
+        how = f"{run.scale}, {label(run.backend)}, {run.threads} thread(s)"
         print(f"{paper} {experiment}: {how} -> {paths.relative(run.output)}")
         return run
 
@@ -146,8 +146,14 @@ class Run:
 
         Raises:
             ReaderError: names the variable that lacks a unit or a name, or the attribute that is no
-                text, number or list.
+                text, number or list; times of a simulated backend.
         """
+        if timed and self.backend == "ipu":
+            raise ReaderError(
+                "backend ipu (simulated) gives no measured times",
+                f"{self.paper} {self.experiment}",
+                "cpu does",
+            )
         data = self._data if data is None else data
         attrs = dict(dataset.attrs) | self._attributes(data)
         attrs.setdefault("title", f"{self.paper}: {self.experiment}")

@@ -13,6 +13,7 @@ from paraspike.errors import ReaderError
 from paraspike.ipu.machine import MACHINES, Machine
 from paraspike.ipu.network import TileNetwork
 from paraspike.layer import Draws
+from paraspike.machine import label
 from paraspike.network import Network
 from paraspike.neurons import LIF, SPSN, LeakyIntegrator, Surrogate
 from paraspike.papers import ipu as paper
@@ -158,7 +159,7 @@ def test_what_the_backend_lacks_is_refused_by_name():
         TileNetwork(Network((8, 4, 2), SPSN(READOUT), READOUT, backend="cpu"))
     with pytest.raises(ReaderError, match="lacks operator stdp"):
         ops.stdp(x)
-    assert backends.resolve("ipu") == "ipu" and backends.label("ipu") == "ipu (simulated)"
+    assert backends.resolve("ipu") == "ipu" and label("ipu") == "ipu (simulated)"
 
 
 def test_a_network_that_does_not_fit_is_refused_before_it_runs():

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from paraspike.datasets import (
+    blobs,
     cache,
     cochlea,
     digits,
@@ -22,6 +23,7 @@ from paraspike.errors import ReaderError
 from paraspike.randomness import permutation
 
 _IMAGES = ("digits", "mnist")
+_GENERATED = {"cochlea": cochlea, "blobs": blobs}
 _READERS = {"shd": shd, "nmnist": nmnist, "dvsgesture": dvsgesture}
 
 
@@ -37,12 +39,12 @@ def load(
     """A split of a data set as events; images in latency code.
 
     Args:
-        name: cochlea, digits, shd, mnist, nmnist or dvsgesture.
+        name: cochlea, blobs, digits, shd, mnist, nmnist or dvsgesture.
         split: "train" or "test".
-        samples: how many recordings, a class-balanced choice (cochlea: that many are generated);
-            None for all (cochlea: 1,000 and 500).
+        samples: how many recordings, a class-balanced choice (cochlea, blobs: that many are
+            generated); None for all (cochlea, blobs: 1,000 and 500).
         allow_unverified: accept files whose checksum is not the published one.
-        seed: of the choice, or of cochlea's speakers and utterances.
+        seed: of the choice, or of what is generated.
         folder: searched before $PARASPIKE_DATA and data/.
 
     Raises:
@@ -61,9 +63,10 @@ def load(
         return encoders.latency(images)
     known, files = dataset(name), parts(name, split)
     if not files:
-        samples = cochlea.DEFAULT_SAMPLES[split] if samples is None else samples
-        key = f"{name}-{split}-{samples}-{seed}-{cochlea.fingerprint()}"
-        return cache.cached(key, lambda: cochlea.generate(split, samples, seed).events(name, split))
+        made = _GENERATED[name]
+        samples = made.DEFAULT_SAMPLES[split] if samples is None else samples
+        key = f"{name}-{split}-{samples}-{seed}-{made.fingerprint()}"
+        return cache.cached(key, lambda: made.generate(split, samples, seed).events(name, split))
     found = locate(name, split, folder=folder, allow_unverified=allow_unverified)
     reader = _READERS[name]
 

@@ -221,6 +221,18 @@ DATASETS = {
             {"train": 1000, "test": 500},
             2.0,
         ),
+        Dataset(
+            "blobs",
+            "Synthetic event-camera recordings in the layout of N-MNIST, generated",
+            "MIT",
+            "paraspike, this repository",
+            "",
+            "paraspike.datasets.blobs",
+            10,
+            34 * 34 * 2,
+            {"train": 1000, "test": 500},
+            1.0,
+        ),
     )
 }
 

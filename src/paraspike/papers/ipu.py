@@ -11,6 +11,8 @@ DECAY, THRESHOLD, SECOND, SLOPE = 0.95, 1.0, 0.9, 10.0
 GAINS = {"through": 10.0, "masked": 20.0}
 # Tiles of an IPU that hold neurons.
 USABLE_TILES = 1471
+# Potentials of the poster's example.
+POSTER = (0.8, 1.2, -0.5, 0.6, 0.95, 0.1, 0.98)
 # Slots of the input's list: N-MNIST's in the log; SHD's in the poster's figures.
 INPUT_SLOTS = {"nmnist": 32, "shd": 48}
 

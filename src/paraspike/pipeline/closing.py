@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paraspike import paths
 from paraspike.errors import ReaderError
+from paraspike.machine import label
 from paraspike.pipeline.plan import Plan
 
 
@@ -13,8 +14,10 @@ def announce(plan: Plan) -> None:
     """Say once which backend `auto` became and where results go; jobs inherit the answer."""
     config = plan.config
     auto = config.settings.backend == "auto"
-    chosen = f"backend {config.backend}{' (auto)' if auto else ''}"
+    chosen = f"backend {label(config.backend)}{' (auto)' if auto else ''}"
     print(f"paraspike: {chosen}, results/{config.run}", file=sys.stderr)
+    if plan.left_out:
+        print(f"  left out, for they measure times: {', '.join(plan.left_out)}", file=sys.stderr)
     if auto:
         os.environ["PARASPIKE_AUTO_BACKEND"] = config.backend
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -110,12 +110,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything one call of the workflow may run: experiments, and one figures job a paper."""
+    """Everything one call of the workflow may run: experiments, and one figures job a paper; `left_out`
+    names experiments that the backend cannot run."""
 
     config: Config
     papers: dict[str, Paper]
     jobs: list[Job]
     figures: dict[str, Job]
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> str:

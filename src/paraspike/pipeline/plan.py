@@ -51,10 +51,22 @@ def build(config: Config) -> Plan:
         job
         for name, paper in papers.items()
         for experiment in paper.experiments
+        if _runs(config, paper, experiment)
         for job in _jobs(config, name, paper, experiment)
     ]
     figures = {name: _figures(config, name, paper) for name, paper in papers.items()}
-    return Plan(config, papers, jobs, figures)
+    left_out = [
+        f"{name} {e}"
+        for name, p in papers.items()
+        for e in p.experiments
+        if not _runs(config, p, e)
+    ]
+    return Plan(config, papers, jobs, figures, left_out)
+
+
+def _runs(config: Config, paper: Paper, experiment: str) -> bool:
+    """A simulated backend has no times to measure."""
+    return config.backend != "ipu" or not paper.experiments[experiment].timed
 
 
 def _known(names, valid, kind: str, where: str, extra=()) -> None:

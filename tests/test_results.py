@@ -149,6 +149,13 @@ def test_what_cannot_be_understood_later_is_refused_by_name(repository, spoil, n
     assert not list(repository.glob("*.nc")) and not list(repository.glob("*.json"))
 
 
+def test_a_simulated_backend_gives_no_times(repository):
+    run = begin(backend="ipu")
+    with pytest.raises(ReaderError, match=r"ipu \(simulated\) gives no measured times"):
+        run.save(toy(), "x", timed=True)
+    assert not list(repository.glob("*.nc"))
+
+
 def test_a_dimension_needs_a_coordinate(repository):
     with pytest.raises(ReaderError, match="dimension 'seed' has no coordinate"):
         begin().save(toy().drop_vars("seed"), "x")

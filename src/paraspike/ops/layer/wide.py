@@ -32,7 +32,7 @@ GATHER_BELOW, SCATTER_BELOW, DOTS_BELOW = 0.4, 0.2, 0.2
 def is_wide(weight, recurrent) -> bool:
     """Whether the layer is computed here; a recurrent one needs all its neurons at every step."""
     n_in, n = weight.shape[-2:]
-    return recurrent is None and n >= 128 and n_in * n >= WIDE_FROM
+    return recurrent is None and n >= 256 and n_in * n >= WIDE_FROM
 
 
 class Wide(torch.autograd.Function):
@@ -62,7 +62,8 @@ class Wide(torch.autograd.Function):
             chosen = (*chosen[:-1], 2)
         words = _words(strips, batch * steps, wide)
         near = _words(strips if chosen[-1] else 0, batch * steps, wide)
-        totals = borrow((batch, n), dtype).zero_()
+        totals = borrow((batch, n), dtype)
+        totals.numpy().fill(0)
         if neuron.fires:
             shape, kept = (strips, batch, steps if stores else 1, wide), steps if stores else 1
             place = ((batch * kept - 1) * wide, kept * wide, wide * stores)
@@ -153,7 +154,9 @@ def _shares(tasks, per_seed):
 
 
 def _words(strips, rows, wide):
-    return borrow((strips * rows * (wide // LANES),), torch.int16).zero_().numpy().view(np.uint16)
+    words = borrow((strips * rows * (wide // LANES),), torch.int16).numpy().view(np.uint16)
+    words.fill(0)
+    return words
 
 
 def _public(words, dims):

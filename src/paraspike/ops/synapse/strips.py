@@ -25,6 +25,8 @@ from paraspike.ops.simd import (
 
 # Rows of a product that share each load of a strip, and its columns in registers.
 TILE, COLUMNS = 8, 32
+# Packed rows that pass over all rows of x before the next.
+_DEPTH = 256
 # Rows of weights asked for ahead: each lies in another page, which hardware does not foresee.
 _AHEAD = 24
 
@@ -124,34 +126,36 @@ def product_strip(x, x0, w, jump, pieces, rows, packed, wide, out):
 
     Element k = p w + q of x row r lies at x0 + p jump + r w + q, p < pieces.
     """
-    for r in range(0, rows, TILE):
-        for j in range(0, wide, COLUMNS):
-            o, b = r * wide + j, j
-            c0, c1 = load32(out, o), load32(out, o + wide)
-            c2, c3 = load32(out, o + 2 * wide), load32(out, o + 3 * wide)
-            c4, c5 = load32(out, o + 4 * wide), load32(out, o + 5 * wide)
-            c6, c7 = load32(out, o + 6 * wide), load32(out, o + 7 * wide)
-            for p in range(pieces):
-                at = x0 + p * jump + r * w
-                for i in range(at, at + w):
-                    line = load32(packed, b)
-                    b += wide
-                    c0 = fma(splat32(x[i]), line, c0)
-                    c1 = fma(splat32(x[i + w]), line, c1)
-                    c2 = fma(splat32(x[i + 2 * w]), line, c2)
-                    c3 = fma(splat32(x[i + 3 * w]), line, c3)
-                    c4 = fma(splat32(x[i + 4 * w]), line, c4)
-                    c5 = fma(splat32(x[i + 5 * w]), line, c5)
-                    c6 = fma(splat32(x[i + 6 * w]), line, c6)
-                    c7 = fma(splat32(x[i + 7 * w]), line, c7)
-            store(out, o, c0)
-            store(out, o + wide, c1)
-            store(out, o + 2 * wide, c2)
-            store(out, o + 3 * wide, c3)
-            store(out, o + 4 * wide, c4)
-            store(out, o + 5 * wide, c5)
-            store(out, o + 6 * wide, c6)
-            store(out, o + 7 * wide, c7)
+    deep = max(1, _DEPTH // w)
+    for p0 in range(0, pieces, deep):
+        for r in range(0, rows, TILE):
+            for j in range(0, wide, COLUMNS):
+                o, b = r * wide + j, p0 * w * wide + j
+                c0, c1 = load32(out, o), load32(out, o + wide)
+                c2, c3 = load32(out, o + 2 * wide), load32(out, o + 3 * wide)
+                c4, c5 = load32(out, o + 4 * wide), load32(out, o + 5 * wide)
+                c6, c7 = load32(out, o + 6 * wide), load32(out, o + 7 * wide)
+                for p in range(p0, min(p0 + deep, pieces)):
+                    at = x0 + p * jump + r * w
+                    for i in range(at, at + w):
+                        line = load32(packed, b)
+                        b += wide
+                        c0 = fma(splat32(x[i]), line, c0)
+                        c1 = fma(splat32(x[i + w]), line, c1)
+                        c2 = fma(splat32(x[i + 2 * w]), line, c2)
+                        c3 = fma(splat32(x[i + 3 * w]), line, c3)
+                        c4 = fma(splat32(x[i + 4 * w]), line, c4)
+                        c5 = fma(splat32(x[i + 5 * w]), line, c5)
+                        c6 = fma(splat32(x[i + 6 * w]), line, c6)
+                        c7 = fma(splat32(x[i + 7 * w]), line, c7)
+                store(out, o, c0)
+                store(out, o + wide, c1)
+                store(out, o + 2 * wide, c2)
+                store(out, o + 3 * wide, c3)
+                store(out, o + 4 * wide, c4)
+                store(out, o + 5 * wide, c5)
+                store(out, o + 6 * wide, c6)
+                store(out, o + 7 * wide, c7)
 
 
 @njit

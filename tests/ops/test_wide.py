@@ -71,7 +71,7 @@ def run(dense, form, weights, bias, neuron, delay, layer):
 def test_strips_equal_the_reference_however_they_are_computed(
     steps, per_seed, seeds, sizes, density, delay, neuron, monkeypatch
 ):
-    monkeypatch.setattr(cpu, "is_wide", lambda weight, recurrent: True)
+    monkeypatch.setattr(cpu, "is_wide", lambda shape, weight, recurrent: True)
     rng = np.random.default_rng(0)
     shape = steps, per_seed * seeds, sizes[0]
     dense = torch.from_numpy((rng.random(shape) < density) * rng.integers(1, 4, shape)).double()
@@ -107,9 +107,11 @@ def test_strips_equal_the_reference_however_they_are_computed(
 
 
 def test_a_wide_layer_is_computed_in_strips_and_traces_its_potential():
-    weight = draw(0, 256, 300) / 8
-    dense = (draw(1, 5, 3, 256) > 1).double()
-    assert wide.is_wide(weight, None) and not wide.is_wide(weight, draw(0, 300, 300))
+    weight = draw(0, 256, 300) / 16
+    dense = (draw(1, 50, 3, 256) > 1).double()
+    assert wide.is_wide(dense.shape, weight, None)
+    assert not wide.is_wide((5, 3, 256), weight, None)
+    assert not wide.is_wide(dense.shape, weight, draw(0, 300, 300))
     notes = {}
     out, potential = cpu.layer(
         Spikes.from_dense(dense), weight.requires_grad_(), None, NEAR, trace=True, notes=notes
@@ -120,7 +122,8 @@ def test_a_wide_layer_is_computed_in_strips_and_traces_its_potential():
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 256), (3, 0, 256)])
-def test_no_steps_and_no_samples(shape):
+def test_no_steps_and_no_samples(shape, monkeypatch):
+    monkeypatch.setattr(wide, "ROWS_FROM", 0)
     weight, x = draw(0, 256, 256).requires_grad_(), torch.zeros(shape, dtype=torch.float64)
     x.requires_grad_()
     out = cpu.layer(Spikes.from_dense(x), weight, None, NEAR)

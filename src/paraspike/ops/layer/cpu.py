@@ -54,7 +54,7 @@ def layer(
     _check(x, weight, bias, recurrent, delay)
     # Asked here: inside a Function a parameter seems to need its gradient under no_grad too.
     learns = torch.is_grad_enabled()
-    if is_wide(weight, recurrent):
+    if is_wide(x.shape, weight, recurrent):
         done = Wide.apply(x.carrier, weight, bias, x, neuron, delay, trace, learns)
     else:
         done = _Layer.apply(

@@ -19,20 +19,23 @@ from paraspike.ops.synapse.sources import source_of
 from paraspike.ops.synapse.strips import TILE
 from paraspike.threads import get_threads, run_blocks
 
-# Weights from which a layer is wide; and inputs up to which a strip of 64 columns, its gradient beside it,
-# fits the second-level cache.
-WIDE_FROM, INPUTS_OF_64 = 1 << 16, 1024
+# Weights from which a layer is wide, and rows (samples times steps) that are worth packing them for.
+WIDE_FROM, ROWS_FROM = 1 << 16, 128
+# Inputs up to which a strip of 64 columns, its gradient beside it, fits the second-level cache.
+INPUTS_OF_64 = 1024
 # Pieces a thread gets: as fine as a strip, for few of them make a layer.
 _FINE = 64
 # Share of non-zeros above which a product beats summing rows, forward and for the weights' gradient, and
 # share of presynaptic neurons near threshold below which the gradient goes to these alone.
-GATHER_BELOW, SCATTER_BELOW, DOTS_BELOW = 0.4, 0.2, 0.2
+GATHER_BELOW, SCATTER_BELOW, DOTS_BELOW = 0.45, 0.3, 0.2
 
 
-def is_wide(weight, recurrent) -> bool:
-    """Whether the layer is computed here; a recurrent one needs all its neurons at every step."""
+def is_wide(shape, weight, recurrent) -> bool:
+    """Whether activity [T, S*B, N_in] is computed here; a recurrent layer needs all neurons at every step."""
     n_in, n = weight.shape[-2:]
-    return recurrent is None and n >= 256 and n_in * n >= WIDE_FROM
+    seeds = weight.shape[0] if weight.dim() == 3 else 1
+    large = n >= 256 and n_in * n >= WIDE_FROM
+    return recurrent is None and large and shape[0] * shape[1] >= ROWS_FROM * seeds
 
 
 class Wide(torch.autograd.Function):

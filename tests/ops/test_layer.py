@@ -117,7 +117,7 @@ def test_layer_equals_the_reference(
 def test_gradients_go_to_neurons_within_reach_of_the_surrogate(
     t, per_seed, seeds, hidden, n, band, one_sided, delay, seed
 ):
-    """Two layers, the first with a band or a second threshold: the second's gradient goes to few, all or none."""
+    """The first with a band or a second threshold: the next one's gradient goes to few, all or none."""
     near = LIF(
         reset="subtract", surrogate_at="post", refractory="block_spike", refractory_steps=2, beta=0.3,
         rho=0.9, surrogate=Surrogate(slope=3.0, **{"below" if one_sided else "band": band}),

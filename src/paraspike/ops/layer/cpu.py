@@ -44,7 +44,8 @@ def layer(
         `Spikes` [T, S*B, N], or a LeakyIntegrator's potential.
 
     Bits depend neither on the number of threads nor on how the synapse is computed: a sum of weight
-    gradients runs sample by sample within one of a fixed number of groups, then over these in order.
+    gradients runs sample by sample within one of a fixed number of groups, then over these in order; in
+    a wide layer (`wide.is_wide`) over all samples of a seed, last rows first.
     Where the surrogate before has a reach, `x` knows which neurons lie within it (`Spikes.near`), and the
     gradient of the others, which could teach nothing, may come back as zero.
 

@@ -184,9 +184,8 @@ def _forms(activity, product, delay):
     """The activity's lists and tiles, one of them empty."""
     real = activity.source[6].dtype
     if product:
-        return (np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, real)), activity.tiles(
-            delay
-        )
+        no_lists = np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, real)
+        return no_lists, activity.tiles(delay)
     return activity.lists, np.empty(0, real)
 
 

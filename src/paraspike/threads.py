@@ -76,9 +76,9 @@ def set_threads(count: int | None = None) -> int:
     return count
 
 
-def run_blocks(kernel, size: int, *arguments, grain: int = 1) -> None:
+def run_blocks(kernel, size: int, *arguments, grain: int = 1, pieces: int = _PIECES) -> None:
     """Call `kernel(start, stop, *arguments)` over [0, size) in pieces, shared out among the threads as
-    they become free.
+    they become free, some `pieces` for each thread.
 
     The kernel must release the GIL and write disjoint results per index, so the bits do not depend
     on the split. Starts are multiples of `grain`.
@@ -90,7 +90,7 @@ def run_blocks(kernel, size: int, *arguments, grain: int = 1) -> None:
         return
     if _pool is None:
         _pool = ThreadPoolExecutor(get_threads(), thread_name_prefix="paraspike")
-    step = -(-size // (threads * _PIECES * grain)) * grain
+    step = -(-size // (threads * pieces * grain)) * grain
     # One iterator for all: the interpreter hands out each start once.
     starts = iter(range(0, size, step))
 

@@ -44,8 +44,13 @@ def _splatter(lanes):
     return splat
 
 
-load, load32, load128 = _loader(LANES), _loader(32), _loader(128)
-splat, splat32, splat128 = _splatter(LANES), _splatter(32), _splatter(128)
+load, load32, load64, load128 = _loader(LANES), _loader(32), _loader(64), _loader(128)
+splat, splat32, splat64, splat128 = (
+    _splatter(LANES),
+    _splatter(32),
+    _splatter(64),
+    _splatter(128),
+)
 
 
 @intrinsic

@@ -7,6 +7,7 @@ from paraspike.buffers import borrow
 from paraspike.errors import ReaderError
 from paraspike.ops.jit import njit
 from paraspike.ops.layer.kernels import backward_kernel, fold, forward_kernel, turn_back
+from paraspike.ops.layer.wide import Wide, flat_of, is_wide, rows_of
 from paraspike.ops.lif.options import coefficients, options
 from paraspike.ops.synapse import rows
 from paraspike.ops.synapse.sources import density_of, source_of
@@ -45,7 +46,8 @@ def layer(
         `Spikes` [T, S*B, N], or a LeakyIntegrator's potential.
 
     Bits depend neither on the number of threads nor on how the synapse is computed: a sum of weight
-    gradients runs sample by sample within one of a fixed number of groups, then over these in order.
+    gradients runs sample by sample within one of a fixed number of groups, then over these in order; in
+    a wide layer (`wide.is_wide`) over all samples of a seed, last rows first.
     Where the surrogate before has a reach, `x` knows which neurons lie within it (`Spikes.near`), and the
     gradient of the others, which could teach nothing, may come back as zero.
 
@@ -55,9 +57,13 @@ def layer(
     _check(x, weight, bias, recurrent, delay)
     # Asked here: inside a Function a parameter seems to need its gradient under no_grad too.
     learns = torch.is_grad_enabled()
-    out, totals, bits, near, potential, taken = _Layer.apply(
-        x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local, marks
-    )
+    if is_wide(x.shape, weight, recurrent):
+        done = Wide.apply(x.carrier, weight, bias, x, neuron, delay, trace, learns, marks)
+    else:
+        done = _Layer.apply(
+            x.carrier, weight, bias, recurrent, x, neuron, delay, trace, learns, local, marks
+        )
+    out, totals, bits, near, potential, taken = done
     if notes is not None:
         notes["product_share"] = float(taken[:, 1].sum() / max(1, taken[:, 0].sum()))
     if neuron.fires:
@@ -74,7 +80,7 @@ class _Layer(torch.autograd.Function):
         steps, batch, n_in = x.shape
         n, dtype = weight.shape[-1], weight.dtype
         real = np.float64 if dtype == torch.float64 else np.float32
-        flat = _flat(weight)
+        flat = flat_of(weight)
         seeds = flat.size // (n_in * n)
         per_seed, words = batch // seeds, -(-n // 64)
         block = min(_BLOCK, max(1, per_seed // 4))
@@ -89,7 +95,7 @@ class _Layer(torch.autograd.Function):
             offset[:, :n] = bias.detach().numpy().reshape(seeds, n)
         loop = np.empty(0, real)
         if recurrent is not None:
-            loop = _flat(recurrent)
+            loop = flat_of(recurrent)
         bits = np.zeros((steps * batch, words), np.uint64)
         totals = torch.zeros(batch, n, dtype=dtype)
         learns = learns and any(ctx.needs_input_grad)
@@ -139,12 +145,12 @@ class _Layer(torch.autograd.Function):
         groups = max(1, min(_GROUPS, -(-per_seed // block)))
         span = _span(n, seeds * groups, recurrent)
         dims = (steps, batch, n_in, n, per_seed, block, delay, span, words)
-        flat = _flat(weight)
+        flat = flat_of(weight)
         wants = ctx.needs_input_grad[0]
         turned = _pack(flat, seeds, n, n_in, 1, n) if wants else np.empty(0, real)
         loop_turned = np.empty(0, real)
         if recurrent is not None and not ctx.local:
-            loop_turned = _pack(_flat(recurrent), seeds, n, n, 1, n)
+            loop_turned = _pack(flat_of(recurrent), seeds, n, n, 1, n)
         of_weight = _partial(seeds, groups, n_in * n, dtype)
         of_bias = _partial(seeds, groups, n, dtype)
         of_loop = _partial(seeds, groups, n * n if recurrent is not None else 0, dtype)
@@ -152,7 +158,7 @@ class _Layer(torch.autograd.Function):
         split = span < n and wants
         sent = torch.zeros(batch, steps, n, dtype=dtype) if split else torch.empty(0, dtype=dtype)
         sums = torch.zeros(batch, n, dtype=dtype) if total is None else total.contiguous()
-        arrived, g_step, g_stride = _rows_of(grad, n, dtype)
+        arrived, g_step, g_stride = rows_of(grad, n, dtype)
         nothing = torch.empty(0, dtype=dtype)
         kernel = backward_kernel(options(ctx.neuron), recurrent is not None)
         stored = [nothing if v is None else v for v in (ctx.potential, *ctx.more)]
@@ -182,26 +188,11 @@ class _Layer(torch.autograd.Function):
         )
 
 
-def _flat(weight):
-    return weight.detach().contiguous().reshape(-1).numpy()
-
-
 def _span(n, tasks, recurrent):
     """Neurons of a task, whole words of spikes: a layer of fewer tasks than threads is split over its
     neurons too; a recurrent one cannot be."""
     parts = 1 if recurrent is not None else min(-(-n // 64), -(-get_threads() // tasks))
     return -(-n // (64 * parts)) * 64
-
-
-def _rows_of(grad, n, dtype):
-    """A gradient [T, B, N] as flat memory with its steps from one time, and one sample, to the next."""
-    if grad is None:
-        return np.zeros(n, np.float64 if dtype == torch.float64 else np.float32), 0, 0
-    if grad.stride(2) != 1 and n > 1:
-        grad = grad.contiguous()
-    step, stride = grad.stride(0), grad.stride(1)
-    reach = step * (grad.shape[0] - 1) + stride * (grad.shape[1] - 1) + n
-    return grad.as_strided((max(0, reach),), (1,)).numpy(), step, stride
 
 
 def _check(x, weight, bias, recurrent, delay):

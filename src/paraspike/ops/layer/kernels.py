@@ -124,7 +124,7 @@ def backward_kernel(option, recurrent):
                         retreat(
                             option, c, patience, t, grad, arrived, total, (first + b) * n,
                             back, b * pitch, state, b * pitch, section, words, row * n_words, w_step,
-                            potential, adaptation, drives, kept, kept - min(t, 1) * step,
+                            words, potential, adaptation, drives, kept, kept - min(t, 1) * step,
                             delta, at, left, right,
                         )  # fmt: skip
                         if recurrent and returns and b == width - 1:

@@ -55,7 +55,7 @@ def _backward(option):
                 at, word = t * n + left, t * w_step + left // LANES
                 before = at - n if t > 0 else at
                 retreat(option, c, patience, t, grad, at, nothing, 0, nothing, 0, state, 0, _TOGETHER,
-                        words, word, w_step, potential, adaptation, drives, at, before, out, at,
+                        words, word, w_step, words, potential, adaptation, drives, at, before, out, at,
                         0, width)  # fmt: skip
 
     return backward

@@ -67,7 +67,8 @@ def advance(
         option: as `options` gives them.  c: as `coefficients`.
         x, x0: input currents.  state, s0, pitch: sections of STATES.
         words, w0, w_step: spikes as bits, 16 neurons a word, `w_step` words from step to step.
-        near: bits of the neurons within reach of the surrogate, laid out as `words`, where marked.
+        near: bits of the neurons within reach of the surrogate, laid out as `words`, where marked. A mark
+            of 2: potentials are stored, and gradients read, only where one neuron of a word is near.
         potential, adaptation, drives, p0: where those are stored for the way back.
         totals, n0: spike counts, added to.
     """
@@ -115,7 +116,8 @@ def advance(
         if late == 1 and reset == 2:
             u = u - select(fired, level, zero)
         store(state, at, i)
-        store_some(potential, p0 + j, u, some)
+        if marks != 2:
+            store_some(potential, p0 + j, u, some)
         if fires == 1:
             if adaptive == 1:
                 a = load(state, at + 2 * pitch)
@@ -129,18 +131,20 @@ def advance(
                 bits = to_bits(hot) & ~to_bits(busy)
                 hot = from_bits(bits)
             words[word] = to_bits(hot)
-            where = u
+            where = before = u
             if late == 0 and reset == 1:
                 u = select(hot, zero, u)
             if late == 0 and reset == 2:
                 u = u - select(hot, level, zero)
-            if marks == 1:
+            if marks != 0:
                 if post == 1:
                     where = u
                 distance = where - bar
                 near[word] = to_bits((distance > splat(c[14])) & (splat(c[15]) > distance) & some)
                 if refractory == 1:
                     near[word] &= ~to_bits(busy)
+                if marks == 2 and near[word] != 0:
+                    store_some(potential, p0 + j, before, some)
             s = select(hot, one, zero)
             if adaptive == 1:
                 store(state, at + 2 * pitch, a * rho + s)
@@ -184,6 +188,7 @@ def retreat(
     words,
     w0,
     w_step,
+    near,
     potential,
     adaptation,
     drives,
@@ -203,18 +208,23 @@ def retreat(
         before: where the potential of the step before begins, read by a late reset to zero only.
     """
     fires, reset, late, gate, _, refractory, adaptive, previous, keeps, reset_grad = option[:10]
-    shape, post, banded, _ = option[10:]
+    shape, post, banded, marks = option[10:]
     a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     slope, zero, one = c[8], splat(c[10]), splat(c[11])
     height, level = splat(c[9]), splat(threshold)
     for j in range(left, right, LANES):
         some = lanes_below(right - j)
         at, word = s0 + j, w0 + j // LANES
-        g = load_some(grad, g0 + j, some) + load_some(total, n0 + j, some)
         d = load(state, at)
+        if refractory != 0:
+            busy = from_bits(recent(words, word, w_step, t, patience))
         if fires == 0:
-            d = d + g
+            d = d + (load_some(grad, g0 + j, some) + load_some(total, n0 + j, some))
+        elif marks == 2 and near[word] == 0:
+            if late == 0 and reset == 1 and reset_grad != 0:
+                d = select(from_bits(words[word]), zero, d)
         else:
+            g = load_some(grad, g0 + j, some) + load_some(total, n0 + j, some)
             g = g + load_some(back, b0 + j, some)
             if late == 1 and reset_grad == 2:
                 g = g + load(state, at + 4 * pitch)
@@ -242,10 +252,8 @@ def retreat(
             psi = surrogate_gradient(shape, absolute(distance), slope, height, zero, one)
             if banded == 1:
                 psi = select((distance > splat(c[12])) & (splat(c[13]) > distance), psi, zero)
-            if refractory != 0:
-                busy = from_bits(recent(words, word, w_step, t, patience))
-                if refractory == 1:
-                    psi = select(busy, zero, psi)
+            if refractory == 1:
+                psi = select(busy, zero, psi)
             sent = g * psi
             if adaptive == 1:
                 store(state, at + 2 * pitch, to_a * rho - sent * beta)

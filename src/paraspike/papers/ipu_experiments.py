@@ -74,20 +74,23 @@ def fit(
         raise ReaderError("a network without hidden layers", "ipu_experiments.fit")
     sizes = [train.n_units, *hidden, train.n_classes]
     how = settings(dt, epochs, batch_size, learning_rate)
-    pending = {}
+    pending: dict[Sparse, training.Trainee] = {}
     for name, sparse in arms.items():
+        # Two names for one way to train are one network.
+        if sparse in pending:
+            continue
         made = network(sizes, sparse, seeds, backend=backend)
         file = checkpoints / f"{name.replace('/', '-')}.pt" if checkpoints else None
-        pending[name] = training.Trainee(made, how, file, name)
+        pending[sparse] = training.Trainee(made, how, file, name)
         if sparse.anneal:
-            pending[name].attach(Annealing(made, sparse.second))
+            pending[sparse].attach(Annealing(made, sparse.second))
     histories = training.train_together(list(pending.values()), train)
     found = {}
-    for (name, arm), history in zip(pending.items(), histories, strict=True):
+    for (sparse, arm), history in zip(pending.items(), histories, strict=True):
         with overflow(arm.network) as sums:
             tested = Arm(arm.network, history, evaluate(arm.network, test, how))
-        found[name] = tested.dataset().merge(_losses(sums, arms[name], seeds))
-    return found
+        found[sparse] = tested.dataset().merge(_losses(sums, sparse, seeds))
+    return {name: found[sparse] for name, sparse in arms.items()}
 
 
 def _losses(sums, sparse, seeds) -> xr.Dataset:

@@ -103,4 +103,9 @@ def test_the_readmes_python_runs():
     assert names["logits"].shape == (64, 20) and names["spikes"].shape == (5, 4, 20)
     names["loss"].backward()
     assert names["net"][0].weight.grad.any()
-    assert len(blocks) == 3 and names["deep"].depth == 2 and names["gradients"][3].any()
+    assert (
+        len(blocks) == 4
+        and names["counts"].shape == (4, 20)
+        and names["deep"].depth == 2
+        and names["gradients"][3].any()
+    )

@@ -119,12 +119,13 @@ def _losses(sums, sparse, seeds) -> xr.Dataset:
     )
 
 
-def cosines(arms: Mapping[str, Sparse], data, *, hidden, dt, seeds, samples=64, backend="auto"):
+def cosines(arms: Mapping[str, Sparse], data, *, hidden, dt, repeats=5, samples=64, backend="auto"):
     """How well every arm's gradient points where dense BPTT's does, before training.
 
     Returns:
-        by arm: cosine of the two gradients of all weights, [seed] and its long_name.
+        by arm: cosine of the two gradients of all weights, one [repeat] for each of as many seeds.
     """
+    seeds = tuple(range(repeats))
     sizes = [data.n_units, *hidden, data.n_classes]
     index, owners = np.arange(min(samples, len(data))), np.asarray(seeds)
     flat, owner = np.tile(index, len(seeds)), np.repeat(owners, len(index))
@@ -140,10 +141,10 @@ def cosines(arms: Mapping[str, Sparse], data, *, hidden, dt, seeds, samples=64, 
 
     whole = gradient(DENSE)
     attrs = {"units": "1", "long_name": "cosine of the gradient with dense BPTT's, first weights"}
+    drawn = {"repeat": ("repeat", list(seeds), {"units": "1", "long_name": "seed of the weights"})}
+    angles = {arm: torch.cosine_similarity(gradient(arm), whole) for arm in {*arms.values()}}
     return {
-        name: xr.Dataset(
-            {"cosine": ("seed", torch.cosine_similarity(gradient(arm), whole).cpu().numpy(), attrs)}
-        )
+        name: xr.Dataset({"cosine": ("repeat", angles[arm].cpu().numpy(), attrs)}, drawn)
         for name, arm in arms.items()
     }
 

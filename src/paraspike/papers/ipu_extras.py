@@ -68,7 +68,7 @@ def capacity(results) -> Figure:
             "as the published sweep applies it:\nthe capacity of the layer before",
         ),
     ):
-        _band(first, x, data[f"{name}_test_accuracy"], "activity", ink, text)
+        _band(first, x, data[f"{name}_test_accuracy"], ink, text)
     _level(first, dense)
     first.set(
         xscale="log", xlabel="maximum activity (% of a layer's neurons)", ylabel="test accuracy (%)"
@@ -77,9 +77,7 @@ def capacity(results) -> Figure:
     first.minorticks_off()
     names = [t for t in data["threshold"].values if t != "none"]
     at = np.arange(len(names))
-    _band(
-        second, at, data["second_test_accuracy"].sel(threshold=names), "threshold", "#009E73", None
-    )
+    _band(second, at, data["second_test_accuracy"].sel(threshold=names), "#009E73")
     second.set_xticks(at, [str(n) for n in names])
     _level(second, dense)
     second.set(
@@ -107,10 +105,10 @@ def capacity(results) -> Figure:
         xscale="log", xlabel="maximum activity (%)", ylabel="lost by full lists (%)", ylim=(0, 100)
     )
     cosine = data["second_cosine"].sel(threshold=names)
-    _band(tilt, at, cosine, "threshold", "#009E73", None)
+    _band(tilt, at, cosine, "#009E73")
     tilt.set_xticks(at, [str(n) for n in names])
     tilt.set(xlabel="second threshold", ylabel="cosine with dense BPTT's gradient", ylim=(0, 1.02))
-    _band(angle, x, data["capacity_cosine"], "activity", "#0072B2", None)
+    _band(angle, x, data["capacity_cosine"], "#0072B2")
     angle.set(
         xscale="log",
         xlabel="maximum activity (%)",
@@ -180,6 +178,9 @@ def crossover(results) -> Figure:
             lw=0,
         )
     axes[0].set(yscale="log", ylabel=f"samples/s, {widest} neurons a layer (measured)")
+    low, high = axes[0].get_ylim()
+    rates = [m * 10**k for k in range(-1, 7) for m in (1, 2, 5) if low <= m * 10**k <= high]
+    axes[0].set_yticks(rates, [f"{v:g}" for v in rates])
     best = median.sel(arm=[a for a in arms if a.startswith("dense")]).min("arm")
     factor = best / median.sel(arm="event-driven")
     shades = sns.color_palette("Blues", len(hiddens) + 1)[1:]
@@ -218,10 +219,10 @@ def crossover(results) -> Figure:
     return fig
 
 
-def _band(ax, x, values, dim, ink, label):
-    mean = values.mean("seed")
-    ax.plot(x, mean, "o-", color=ink, label=label)
-    ax.fill_between(x, values.min("seed"), values.max("seed"), color=ink, alpha=0.15, lw=0)
+def _band(ax, x, values, ink, label=None):
+    over = next(d for d in ("seed", "repeat") if d in values.dims)
+    ax.plot(x, values.mean(over), "o-", color=ink, label=label)
+    ax.fill_between(x, values.min(over), values.max(over), color=ink, alpha=0.15, lw=0)
 
 
 def _level(ax, dense):

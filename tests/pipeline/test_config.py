@@ -9,7 +9,7 @@ import yaml
 from paraspike import paths
 from paraspike.errors import ReaderError
 from paraspike.parameters import Parameter, from_text, read_parameters
-from paraspike.pipeline import config, keys, plan
+from paraspike.pipeline import closing, config, keys, plan
 from paraspike.pipeline.description import Paper, read_papers
 from paraspike.pipeline.estimate import evaluate, rows
 
@@ -97,6 +97,16 @@ def test_every_scale_fits_the_notebooks(scale):
     assert all(file.startswith(f"results/{scale}-cpu/") for file in outputs)
     for row in rows(made):
         assert row["hours"] > 0 and row["memory_mb"] > 0
+
+
+def test_a_simulated_backend_leaves_out_what_is_timed(capsys):
+    made = plan.build(config.load({"backend": "ipu", "papers": ["ipu"]}))
+    assert {job.experiment for job in made.jobs} == {"model", "capacity", "training"}
+    assert made.left_out == ["ipu crossover"] and made.config.run == "quick-ipu"
+    closing.announce(made)
+    said = capsys.readouterr().err
+    assert "ipu (simulated)" in said and "left out, for they measure times: ipu crossover" in said
+    assert not plan.build(config.load({"backend": "cpu"})).left_out
 
 
 def test_dataset_reaches_the_experiments_that_take_one():

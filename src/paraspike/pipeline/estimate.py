@@ -10,6 +10,7 @@ import pandas as pd
 
 from paraspike import paths
 from paraspike.errors import ReaderError
+from paraspike.machine import label
 from paraspike.parameters import did_you_mean, read_parameters
 from paraspike.pipeline.plan import Experiment, Job, Plan
 
@@ -96,7 +97,7 @@ def table(plan: Plan) -> str:
     )
     return "\n".join(
         [
-            f"Estimated, not measured: results/{plan.config.run}, backend {plan.config.backend}",
+            f"Estimated, not measured: results/{plan.config.run}, backend {label(plan.config.backend)}",
             shown.to_string(index=False),
             f"in all {frame.runs.sum()} runs, {frame.hours.sum():.2f} h of work, "
             f"about {wall:.2f} h here ({abreast} at a time, timed runs alone), "

@@ -69,6 +69,9 @@ TABLE = {
         ),
         "ipu": ("layer.ipu", "layer", "supersteps on tiles, simulated"),
     },
+    "network": {
+        "ipu": ("network.ipu", "network", "supersteps on tiles, all layers at once, simulated"),
+    },
     "eprop": {
         "reference": ("eprop.reference", "gradients", "eligibility traces online, loop over time"),
         "cpu": (
@@ -112,8 +115,9 @@ TABLE = {
 class Operators:
     """The callables a network is computed with, and what each one is.
 
-    `layer` (a whole LIF or integrating layer) and `integrate_and_fire` (SPSN after its synapse) are None
-    where a backend has none: then `synapse`, `lif`, `integrate`, `noise` and `spsn` do it in turn.
+    `network` (all layers at once), `layer` (a whole LIF or integrating layer) and `integrate_and_fire` (SPSN
+    after its synapse) are None where a backend has none: then `synapse`, `lif`, `integrate`, `noise` and
+    `spsn` do it in turn.
     """
 
     backend: str
@@ -128,6 +132,7 @@ class Operators:
     traces: callable
     compact: callable
     layer: callable = None
+    network: callable = None
     eventprop: callable = None
     integrate_and_fire: callable = None
     labels: dict = field(default_factory=dict)

@@ -8,8 +8,8 @@ from torch import nn
 
 from paraspike import backends
 from paraspike.errors import ReaderError
+from paraspike.listing import check_capacity, hand_on
 from paraspike.neurons import LIF, SPSN, Identity, LeakyIntegrator, ReLU
-from paraspike.ops.compact.reference import POLICIES
 from paraspike.randomness import uniform
 from paraspike.spikes import Spikes
 
@@ -110,34 +110,10 @@ class Layer(nn.Module):
         self.capacity, self.policy = capacity, policy
         self.counts = self.lost = None
         if capacity is not None:
-            self._check_capacity()
+            check_capacity(self)
         # Share of the last pass computed by products instead of sums over spikes, where that is decided.
         self.product_share = None
         self._calls = 0
-
-    def _check_capacity(self):
-        neuron, where = self.neuron, f"Layer {self.name!r}"
-        if not isinstance(neuron, LIF) or self.recurrent_weight is not None:
-            kind = type(neuron).__name__ + (
-                ", recurrent" if self.recurrent_weight is not None else ""
-            )
-            raise ReaderError(
-                f"a spike list of {self.capacity} slots after a layer of {kind}",
-                where,
-                "feedforward LIF layers have one",
-            )
-        if self.policy not in POLICIES or self.capacity < 1:
-            raise ReaderError(
-                f"a list of {self.capacity} slots, policy {self.policy!r}",
-                where,
-                f"1 slot or more, one of {', '.join(POLICIES)}",
-            )
-        if self.ops.layer is None and (neuron.adaptive or neuron.surrogate_at == "post"):
-            raise ReaderError(
-                "a spike list after neurons whose threshold adapts or whose surrogate is taken after the reset",
-                f"{where}, backend {self.ops.backend}",
-                "backend cpu has it",
-            )
 
     def _masked(self, what, mask, weight):
         if mask is not None:
@@ -198,33 +174,11 @@ class Layer(nn.Module):
             else:
                 out = self.activate(currents, draws)
         if listed:
-            out = self._listed(out, potential, draws)
+            out = hand_on(self, out, potential, draws)
         if spikes is None:
             return out.dense(weight.dtype) if isinstance(out, Spikes) else out
         fires = self.neuron.fires and not isinstance(out, Spikes)
         return Spikes.from_dense(out) if fires else out
-
-    def _listed(self, out, potential, draws):
-        """What the spike list hands on; fills `counts` and `lost`."""
-        near = offset = None
-        if not isinstance(out, Spikes):
-            out = Spikes.from_dense(out)
-            low, high = self.neuron.surrogate.reach
-            distance = potential.detach() - self.neuron.threshold
-            near = (distance > low) & (distance < high)
-        if self.policy == "random":
-            draws = self._draws(out.shape[1]) if draws is None else draws
-            offset = self.offsets(draws, out.shape[0]).to(out.carrier.device)
-        out, self.counts, self.lost = self.ops.compact(
-            out, near, self.capacity, self.policy, offset, potential
-        )
-        return out
-
-    def offsets(self, draws: Draws, steps: int) -> torch.Tensor:
-        """Neurons at which the scans of full lists begin, int64 [T, S*B]."""
-        stream = f"{draws.purpose}/{self.name}/offset"
-        lot = uniform(draws.seeds, stream, draws.samples, steps, 1, draws.trial)[..., 0]
-        return torch.from_numpy((lot * self.n_out).astype(np.int64))
 
     @property
     def looped(self) -> torch.Tensor | None:
@@ -245,7 +199,7 @@ class Layer(nn.Module):
         if isinstance(neuron, LeakyIntegrator):
             return self.ops.integrate(currents, neuron)
         if isinstance(neuron, SPSN):
-            draws = self._draws(currents.shape[1]) if draws is None else draws
+            draws = self.own_draws(currents.shape[1]) if draws is None else draws
             stream = f"{draws.purpose}/{self.name}"
             if self.ops.integrate_and_fire is not None:
                 return self.ops.integrate_and_fire(
@@ -264,7 +218,7 @@ class Layer(nn.Module):
             f"no operator for a neuron of type {type(neuron).__name__}", "Layer.activate"
         )
 
-    def _draws(self, batch):
+    def own_draws(self, batch: int) -> Draws:
         """Fresh noise at every call, for a layer used on its own."""
         self._calls += 1
         seeds = self.seeds or (0,)

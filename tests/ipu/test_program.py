@@ -1,8 +1,6 @@
 """The tile program computes what the operators compute, on one IPU and on several."""
 
-import dataclasses
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,12 +8,15 @@ from hypothesis import strategies as st
 
 from paraspike import Layer, Spikes, backends
 from paraspike.errors import ReaderError
+from paraspike.ipu import program
+from paraspike.ipu.execute import Executor
 from paraspike.ipu.machine import MACHINES, Machine
 from paraspike.ipu.network import TileNetwork
 from paraspike.layer import Draws
 from paraspike.machine import label
 from paraspike.network import Network
 from paraspike.neurons import LIF, SPSN, LeakyIntegrator, Surrogate
+from paraspike.papers import eprop, spsn
 from paraspike.papers import ipu as paper
 
 SMALL = Machine("small", 40, 256 * 1024, 1e9, 4, "G", "for tests")
@@ -171,12 +172,104 @@ def test_a_network_that_does_not_fit_is_refused_before_it_runs():
         TileNetwork(net)(x)
 
 
-def test_all_of_a_program_is_carried_out():
-    """A superstep that the executor does not know would silently do nothing."""
-    from paraspike.ipu import execute, mapping, program
+def test_a_superstep_that_nobody_carries_out_is_noticed():
+    net = Network((5, 6, 3), paper.neuron(), READOUT, backend="cpu").double()
+    tiles = TileNetwork(net, "small")
+    tiles(Spikes.from_dense(raster((3, 2, 5), 0.5, 0)))
+    made = program.Program(tiles.mapping, 0)
+    assert len({step.name for _, step in (*made.forward, *made.backward)}) == 13
+    made.forward[1][1].name = "gossip"
+    executor = Executor(made, [])
+    executor.layers = [None] * 2
+    with pytest.raises((KeyError, AttributeError)):
+        executor._forward("gossip", 0, 0)
 
-    placed = mapping.place([5, 6, 3], [5, 6, 3], dataclasses.replace(SMALL), batch=2, steps=3)
-    made = program.Program(placed)
-    source = Path(execute.__file__).read_text()
-    names = {step.name for _, step in (*made.forward, *made.backward)}
-    assert len(names) == 13 and all(f'"{name}"' in source for name in names)
+
+def test_input_that_does_not_fit_is_refused():
+    net = Network((20, 6, 3), paper.neuron(), READOUT, seeds=(0, 1, 2), backend="cpu").double()
+    tiles = TileNetwork(net, "small")
+    for shape in ((3, 4, 20), (3, 3, 13), (3, 3, 23)):
+        with pytest.raises(ReaderError, match="does not fit"):
+            tiles(Spikes.from_dense(torch.zeros(shape).double()))
+    with pytest.raises(ReaderError, match="does not fit"):
+        tiles(torch.zeros(3, 3, 20))
+    for wrong in ({"ipus": 0}, {"ipus": 99}, {"machine": "Bo"}):
+        with pytest.raises(ReaderError):
+            TileNetwork(net, **wrong)
+
+
+@pytest.mark.parametrize("policy", ["first", "random", "largest"])
+def test_a_network_of_backend_ipu_is_one_tile_program(policy):
+    """Seeds, lists that overflow, no bias, single precision, gradients of input and hidden spikes."""
+    found = []
+    x = raster((7, 6, 20), 0.4, 3).float()
+    draws = Draws(np.tile(np.arange(3), 2), np.repeat([0, 5], 3), 1)
+    for backend in ("cpu", "ipu"):
+        net = Network((20, 40, 30, 5), paper.neuron(), READOUT, (0, 5), bias=False, delay=1,
+                      capacities=(6, 4, None), policy=policy, backend=backend)  # fmt: skip
+        with torch.no_grad():
+            net.layers[0].weight.mul_(4), net.layers[1].weight.mul_(6)
+        given = Spikes.from_dense(x.clone().requires_grad_())
+        activity = net(given, draws)
+        hidden = sum((h.totals**2).sum() for h in activity.hidden)
+        (activity.readout.square().sum() + hidden).backward()
+        lost = [layer.lost for layer in net.layers[:2]]
+        assert lost[0].sum() > 0 and net.layers[2].lost is None
+        found.append([activity.readout.detach(), given.carrier.grad, *lost,
+                      *(p.grad for p in net.parameters())])  # fmt: skip
+    for a, e in zip(*found, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-5)
+    big = Network((700, *[980] * 20, 20), paper.neuron(), READOUT, backend="ipu")
+    with pytest.raises(ReaderError, match="KiB more|tiles are needed"):
+        big(Spikes.from_dense(torch.zeros(100, 48, 700)))
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 20), (4, 0, 20), (0, 0, 20), (1, 1, 20)])
+@pytest.mark.parametrize("backend", ["cpu", "ipu", "reference"])
+def test_no_steps_no_samples(shape, backend):
+    net = Network((20, 40, 5), paper.neuron(), READOUT, capacities=(6, None), backend=backend)
+    out = net(Spikes.from_dense(torch.zeros(shape)))
+    out.readout.sum().backward()
+    assert out.readout.shape == (*shape[:2], 5)
+    assert all(p.grad is None or not p.grad.isnan().any() for p in net.parameters())
+
+
+def test_the_papers_own_networks_run_on_tiles():
+    """What spsn and eprop train, feedforward: built by their own constructors."""
+    nets = {
+        "spsn": lambda b: spsn.network("LIF", 30, (24, 24), 4, 0.01, backend=b),
+        "eprop": lambda b: Network((30, 24, 4), eprop.lsnn(0.01), eprop.readout(0.01), backend=b),
+        "eprop LIF": lambda b: Network(
+            (30, 24, 4), eprop.lsnn(0.01, adaptive=False), eprop.readout(0.01), backend=b
+        ),
+    }
+    x = raster((12, 3, 30), 0.5, 4)
+    for name, build in nets.items():
+        outs = []
+        for backend in ("cpu", "ipu"):
+            net = build(backend).double()
+            with torch.no_grad():
+                net.layers[0].weight.mul_(5)
+            activity = net(Spikes.from_dense(x))
+            activity.readout.square().sum().backward()
+            assert activity.hidden[0].totals.sum() > 5, name
+            outs.append([activity.readout.detach(), *(p.grad for p in net.parameters())])
+        for a, e in zip(*outs, strict=True):
+            torch.testing.assert_close(a, e, rtol=1e-8, atol=1e-9)
+
+
+def test_refractory_neurons_are_not_near_threshold():
+    lif = LIF(a_uu=0.9, a_ui=0.0, c0=1.0, refractory="block_spike", refractory_steps=2,
+              surrogate=Surrogate(slope=10, below=0.6))  # fmt: skip
+    found = []
+    for backend in ("cpu", "ipu"):
+        net = Network((20, 50, 4), lif, READOUT, capacities=(5, None), backend=backend).double()
+        with torch.no_grad():
+            net.layers[0].weight.mul_(4)
+        net(Spikes.from_dense(raster((9, 3, 20), 0.5, 5))).readout.square().sum().backward()
+        found.append([net.layers[0].lost, *(p.grad for p in net.parameters())])
+    assert found[0][0].sum() > 0
+    for a, e in zip(*found, strict=True):
+        torch.testing.assert_close(a, e)
+    with pytest.raises(ReaderError, match="refractory"):
+        Network((20, 50, 4), lif, READOUT, capacities=(5, None), backend="reference")

@@ -146,7 +146,14 @@ def test_bad_lists_are_refused():
             Layer(3, 4, lif, backend="cpu", **bad)
     with pytest.raises(ReaderError, match="recurrent"):
         Layer(3, 4, lif, recurrent=True, capacity=2, backend="cpu")
-    with pytest.raises(ReaderError, match="adapts"):
+    with pytest.raises(ReaderError, match="that adapt"):
         Layer(3, 4, LIF(beta=0.2), capacity=2, backend="reference")
     with pytest.raises(ReaderError, match="offset"):
         reference.lists(torch.ones(1, 1, 3) > 0, torch.ones(1, 1, 3) > 0, 2, "random")
+
+
+def test_largest_tells_very_near_ties_apart():
+    u = torch.tensor([2.0, 2.0 + 1e-12, 0.0], dtype=torch.float64).reshape(1, 1, 3)
+    spikes = Spikes.from_bits(to_bits(u > 1), (1, 1, 3), near=to_bits(u > 1))
+    out, _, lost = cpu.compact(spikes, None, 1, "largest", None, u)
+    assert out.dense().flatten().tolist() == [0, 1, 0] and lost.tolist() == [[[1, 0]]]

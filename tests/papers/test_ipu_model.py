@@ -64,6 +64,7 @@ def test_cells_of_the_log_are_on_the_lines_and_held_out_as_by_calibration(data):
     alone = calibration.predict(calibration.fit(~out))
     np.testing.assert_allclose(held.sel(predictor="cycle model")[out], alone[out])
     np.testing.assert_allclose(held.sel(predictor="linear"), calibration.linear("depth"))
+    np.testing.assert_allclose(held.sel(predictor="empirical"), calibration.empirical("depth"))
     np.testing.assert_allclose(data.fitted_ms, calibration.predict())
     assert ((data.constant_low <= data.constant) & (data.constant <= data.constant_high)).all()
 
@@ -126,8 +127,14 @@ def test_figures_say_that_they_are_modelled(data, name):
     if name in ("per_tile", "multi_ipu"):
         assert "does not fit SRAM" in labels
     if name == "throughput":
-        assert "do not fit SRAM, not drawn: Mk1 6 of 6 networks" in words
+        assert "do not fit SRAM, not drawn:\nMk1: all networks" in words
+        assert "Bow: 2, 3 layers from 50 %\nMk1: all networks" in words
     if name == "calibration":
         assert all(str(free) in words for free in data.free.values)
         assert any("published" in label for label in labels)
+        for predictor in data.predictor.values:
+            own = [label for label in labels if f"{predictor}, a whole" in label]
+            assert len(own) == 2 and all("median" in label and "worst" in label for label in own)
+        note = fig._supxlabel.get_text()
+        assert "10 of 12 cells fitted; held out, by depth and activity, 7 and 10" in note
     plt.close(fig)

@@ -35,13 +35,12 @@ def phases(program: Program, free: dict | None = None) -> tuple[list[Phase], lis
     Args:
         free: values of the fitted constants; the fitted ones for None.
 
-    The fixed cycles of a time step are shared out evenly among its barriers: the log does not tell
-    them apart.
+    The fixed cycles are charged evenly to the barriers of the program that they were fitted with: the log
+    does not tell them apart. A program with more barriers takes more of them.
     """
     free = free or free_constants()
     mapping = program.mapping
-    barriers = len(program.forward) + len(program.backward)
-    sync = free["step_cycles"] / barriers + _global_sync(mapping)
+    sync = free["step_cycles"] / value("fitted_barriers") + global_sync(mapping)
     made = [
         [_phase(step, mapping, free, sync) for _, step in steps]
         for steps in (program.forward, program.backward)
@@ -57,7 +56,8 @@ def step_cycles(program: Program, free: dict | None = None) -> float:
 
 def update_cycles(mapping: Mapping, optimizer: str = "adam") -> float:
     """Cycles after the last time step: partial gradients are added up, weights updated; once a batch."""
-    operations = value("weight_copies") - 2 + (10 if optimizer == "adam" else 2)
+    operations = value("weight_copies") - 2
+    operations += value("adam_operations" if optimizer == "adam" else "sgd_operations")
     return max(operations * _elementwise(block.n_in * block.per_tile) for block in mapping.blocks)
 
 
@@ -85,13 +85,16 @@ def _phase(step, mapping, free, sync) -> Phase:
     compute += free["scan_neuron"] * step.scanned
     operations = value("update_operations")
     compute += np.where(step.updated > 0, operations * _elementwise(step.updated), 0.0)
+    flags = value("flag_list") * step.lists + value("flag") * step.flags
+    compute += value("workers") * flags + value("add_pair") * step.pairs
     return Phase(step.name, exchange, compute, sync)
 
 
 def _elementwise(n):
     """In-place operation on n floats: poplibs' BinaryOp1D."""
     workers = value("workers")
-    return 11 + workers * (value("update_worker") + value("update_pair") * np.ceil(n / workers / 2))
+    each = value("update_worker") + value("update_pair") * np.ceil(n / workers / 2)
+    return value("supervisor") + workers * each
 
 
 def _link_bytes(clock):
@@ -100,9 +103,9 @@ def _link_bytes(clock):
     return bits / 8 / clock
 
 
-def _global_sync(mapping):
+def global_sync(mapping: Mapping) -> float:
     """Cycles that a barrier over several IPUs takes longer: poplibs' ladder of pairs."""
     if mapping.ipus == 1:
         return 0.0
-    hops = 1 + mapping.ipus // 4
-    return np.ceil(value("hop") * mapping.machine.clock * hops * 2)
+    hops = 1 + mapping.ipus // int(value("hop_ipus"))
+    return float(np.ceil(value("hop") * mapping.machine.clock * hops * value("hop_ways")))

@@ -2,7 +2,7 @@
 
 import torch
 
-from paraspike.ipu.program import GROUP, Program
+from paraspike.ipu.program import Program
 from paraspike.ipu.tiles import Lists, TileLayer
 from paraspike.neurons import LIF
 
@@ -32,16 +32,16 @@ class Executor:
         """Run all steps back; gradients of weights stay in the layers.
 
         Args:
-            grads: of the last layer's list entries [T][B, s], or of its potentials [T][B, N].
+            grads: for every layer None, or of its list's entries [T][B, s], or of a readout's potentials
+                [T][B, N].
 
         Returns:
             gradient of the input's entries [T][B, s], zero unless wanted.
         """
-        zeros = [
-            [torch.zeros_like(ids, dtype=self.layers[0].weight.dtype) for ids in source.ids]
-            for source in (self.lists, *(layer.out for layer in self.layers[:-1]))
-        ]
-        self.sent = [*zeros, grads]
+        self.sent = [self._zeros(self.lists.ids)]
+        for layer, grad in zip(self.layers, grads, strict=True):
+            like = layer.out.ids if isinstance(layer.neuron, LIF) else layer.potential
+            self.sent.append(self._zeros(like) if grad is None else grad)
         self.later = [tuple(torch.zeros_like(v) for v in layer.state) for layer in self.layers]
         for t in reversed(range(len(self.lists.ids))):
             for turn, superstep in self.program.backward:
@@ -49,40 +49,46 @@ class Executor:
                     self._backward(superstep.name, index, t)
         return self.sent[0]
 
+    def _zeros(self, like):
+        return [torch.zeros_like(v, dtype=self.layers[0].weight.dtype) for v in like]
+
     def _forward(self, name, index, t):
         layer = self.layers[index]
+        steps = {
+            "gather": lambda: layer.gather(layer.arriving, self.batch),
+            "update": layer.update,
+            "compact": layer.compact,
+            "combine": lambda: layer.combine(t),
+            "store": layer.store,
+        }
         if name == "broadcast":
             layer.arriving = self._arriving(index, t)
-        elif name == "gather":
-            layer.gather(layer.arriving, self.batch)
-        elif name == "update":
-            layer.update()
-        elif isinstance(layer.neuron, LIF):
-            {"compact": layer.compact, "combine": lambda: layer.combine(t), "store": layer.store}[
-                name
-            ]()
+        elif name in ("gather", "update") or isinstance(layer.neuron, LIF):
+            steps[name]()
 
     def _backward(self, name, index, t):
         layer = self.layers[index]
         if name == "recall":
             layer.arriving = self._arriving(index, t)
-        elif name == "delta":
+            return
+        if name == "delta":
             grad = self.sent[index + 1][t]
             layer.e, self.later[index] = layer.delta(t, grad, self.later[index])
-        elif layer.arriving is None:
             return
-        elif name == "scatter":
-            layer.scatter(layer.arriving, layer.e)
-        elif index == 0 and not self.wants_input:
-            return
-        elif name == "products":
-            layer.partial = layer.products(layer.arriving, layer.e)
-        elif name == "reduce":
-            layer.partial = torch.stack([g.sum(-1) for g in layer.partial.split(GROUP, -1)], -1)
-        elif name == "reduce_groups":
-            layer.partial = layer.partial.sum(-1)
-        elif name == "send_back":
-            self.sent[index][t - self.program.delay] = layer.partial
+        steps = {
+            "scatter": layer.scatter,
+            "products": layer.products,
+            "reduce": lambda: layer.reduce(self.program.group),
+            "reduce_groups": layer.reduce_groups,
+            "send_back": lambda: self._send_back(index, t - self.program.delay),
+        }
+        step = steps[name]
+        idle = layer.arriving is None or (name != "scatter" and not index and not self.wants_input)
+        if not idle:
+            step()
+
+    def _send_back(self, index, at):
+        self.sent[index][at] = self.sent[index][at] + self.layers[index].partial
 
     def _arriving(self, index, t):
         """The list that reaches a layer at step t; None while nothing has arrived yet."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from paraspike.errors import ReaderError
+from paraspike.parameters import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ def machine(name: str) -> Machine:
         ReaderError: there is none of that name.
     """
     if name not in MACHINES:
-        raise ReaderError(
-            f"machine {name!r} is unknown", "paraspike.ipu.machine", f"one of {', '.join(MACHINES)}"
-        )
+        hint = did_you_mean(name, MACHINES)
+        raise ReaderError(f"machine {name!r} is unknown", "paraspike.ipu.machine", hint)
     return MACHINES[name]

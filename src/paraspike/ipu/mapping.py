@@ -9,9 +9,6 @@ from paraspike.errors import ReaderError
 from paraspike.ipu.constants import value
 from paraspike.ipu.machine import Machine
 
-# States a worker compacts, and so the neurons a compacting tile looks at (fact sheet, section 1.3).
-WORKER_STATES = 64
-
 
 def slots_of(activity: float, neurons: int) -> int:
     """Slots of a list for the published maximum activity: floor(activity N / 2) 2, at least 2."""
@@ -62,7 +59,7 @@ def place(
     steps: int = 100,
     per_tile: int | None = None,
     optimizer: str = "adam",
-    element: int = 4,
+    element: int = int(value("word")),
     check: bool = True,
 ) -> Mapping:
     """Map layers in blocks of neurons, as published: a layer never straddles IPUs, layers fill IPU
@@ -83,12 +80,16 @@ def place(
         raise ReaderError(f"sizes {list(sizes)} with slots {list(slots)}", "ipu.place")
     if not 1 <= ipus <= machine.ipus:
         raise ReaderError(f"{ipus} IPUs", "ipu.place", f"1 to {machine.ipus} {machine.name}")
+    if per_tile is not None and per_tile < 1:
+        raise ReaderError(
+            f"{per_tile} neurons a tile", "ipu.place", "1 or more, None for as few as can be"
+        )
     if layers < ipus:
         raise ReaderError(
             f"{layers} layers on {ipus} IPUs", "ipu.place", "a layer never straddles two of them"
         )
     share = _shares(sizes[1:], ipus)
-    candidates = [per_tile] if per_tile else range(2, 2 * max(sizes[1:]) + 2, 2)
+    candidates = range(2, 2 * max(sizes[1:]) + 2, 2) if per_tile is None else [per_tile]
     for chosen in candidates:
         needed = [sum(-(-n // chosen) for n, i in zip(sizes[1:], share, strict=True) if i == k)
                   for k in range(ipus)]  # fmt: skip
@@ -152,10 +153,11 @@ def _memory(block, batch, steps, optimizer, element):
     memory that are not alive together); its share of the lists of all steps."""
     copies = value("weight_copies") + (value("adam_copies") if optimizer == "adam" else 0)
     weights = copies * block.n_in * block.per_tile
-    states = (steps + 4) * batch * block.per_tile
+    states = (steps + int(value("state_copies"))) * batch * block.per_tile
     lists = batch * 2 * (max(block.slots_in, block.slots) + 1)
     history = -(-steps * batch * (block.slots + 2) // block.tiles)
-    gathered = batch * 2 * -(-block.n // WORKER_STATES) * WORKER_STATES // block.tiles
+    piece = int(value("worker_states"))
+    gathered = batch * 2 * -(-block.n // piece) * piece // block.tiles
     return int(value("program_bytes") + element * (weights + states + lists + history + gathered))
 
 
@@ -176,3 +178,18 @@ def _check_memory(mapping):
         f"{mapping.blocks[layer].per_tile} neurons a tile",
         "fewer neurons a tile, more IPUs, fewer steps or a smaller batch",
     )
+
+
+def missing(fits) -> str:
+    """In words, which of many networks do not fit: for each machine, depths and from which activity on.
+
+    Args:
+        fits: DataArray of bool over machine, depth and activity.
+    """
+    text, least = "", (100 * fits["activity"]).where(~fits).min("activity")
+    for name, some in fits.any(("depth", "activity")).to_series().items():
+        one = least.sel(machine=name).to_series().dropna()
+        parts = [f"{', '.join(map(str, g.index))} layers from {a:g} %" for a, g in one.groupby(one)]
+        if parts:
+            text += f"\n{name}: {'; '.join(parts) if some else 'all networks'}"
+    return text and f"do not fit SRAM, not drawn:{text}"

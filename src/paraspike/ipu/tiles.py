@@ -36,10 +36,14 @@ class TileLayer:
     Args:
         block: of the mapping.  weight: [N_in, N].  bias: [N] or None.  neuron: LIF or LeakyIntegrator.
         policy, offsets: which entries of a full list stay; [T, B] for the policy random.
+        keeps: store the potentials before the reset, [B, N] a step, in `levels`.
     """
 
-    def __init__(self, block, weight, bias, neuron, policy="first", offsets=None):
+    def __init__(
+        self, block, weight, bias, neuron, policy="first", offsets=None, keeps: bool = False
+    ):
         self.block, self.neuron, self.policy, self.offsets = block, neuron, policy, offsets
+        self.keeps = keeps
         self.weight = self.to_tiles(weight.detach())
         self.bias = None if bias is None else self.to_tiles(bias.detach())
         self.of_weight = torch.zeros_like(self.weight)
@@ -63,6 +67,7 @@ class TileLayer:
         shape = (batch, self.block.tiles, self.block.per_tile)
         self.state = rest(self.weight.new_zeros(shape))
         self.before, self.currents, self.potential, self.out = [], [], [], Lists()
+        self.levels = []
 
     def gather(self, arriving, batch: int):
         """Input currents: every tile adds up its slice of the rows of spikes that arrive."""
@@ -91,8 +96,12 @@ class TileLayer:
             if self.neuron.surrogate_at == "post" and self.neuron.reset_at == "spike":
                 at = at - (u if self.neuron.reset == "zero" else self.neuron.threshold) * s
             near = (at > low) & (at < high) & (s == 0)
+            if self.neuron.refractory == "block_spike":
+                near = near & (self.before[-1][5] <= 0)
             self.flags = [self.from_tiles(v) for v in (s > 0, near)]
             self.level = self.from_tiles(u)
+            if self.keeps:
+                self.levels.append(self.level)
 
     def compact(self):
         """Flags go to the compacting tiles, whose workers make their pieces."""
@@ -145,24 +154,32 @@ class TileLayer:
         ]
         return e, earlier
 
-    def scatter(self, arriving, e):
+    def scatter(self):
         """A dense weight gradient, updated in the rows of the spikes that arrived."""
-        rows, used = _rows(arriving, 0)
-        weights = torch.where(used, arriving[2], 0).to(e.dtype)
-        flat, given = self.of_weight.flatten(1), e.flatten(1)
+        rows, used = _rows(self.arriving, 0)
+        weights = torch.where(used, self.arriving[2], 0).to(self.e.dtype)
+        flat, given = self.of_weight.flatten(1), self.e.flatten(1)
         for slot in range(rows.shape[1]):
             flat.index_add_(0, rows[:, slot], given * weights[:, slot, None])
         if self.of_bias is not None:
-            self.of_bias += e.sum(0)
+            self.of_bias += self.e.sum(0)
 
-    def products(self, arriving, e):
+    def products(self):
         """Every tile's part [B, s, tiles] of the gradient of the entries that arrived."""
-        rows, used = _rows(arriving, 1)
+        rows, used = _rows(self.arriving, 1)
         parts = [
-            torch.where(used[:, slot, None], (self.weight[rows[:, slot]] * e).sum(-1), 0)
+            torch.where(used[:, slot, None], (self.weight[rows[:, slot]] * self.e).sum(-1), 0)
             for slot in range(rows.shape[1])
         ]
-        return torch.stack(parts, 1)
+        self.partial = torch.stack(parts, 1)
+
+    def reduce(self, group: int):
+        """Parts of each group of tiles go to one of them, which adds them up."""
+        self.partial = torch.stack([g.sum(-1) for g in self.partial.split(group, -1)], -1)
+
+    def reduce_groups(self):
+        """The groups' sums are added up: the gradient [B, s] of the list that arrived."""
+        self.partial = self.partial.sum(-1)
 
 
 def _integrate(x, neuron, state):

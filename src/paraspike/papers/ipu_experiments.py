@@ -26,25 +26,23 @@ def overflow(net: Network) -> Iterator[dict]:
     seeds = len(net.seeds)
     lost, listed = (np.zeros((len(net.layers), seeds, 2)) for _ in range(2))
 
-    def note(index):
-        def hook(layer, *_):
-            if layer.lost is not None:
-                entries = layer.counts.clone()
-                entries[..., 1] -= entries[..., 0]
-                for total, value in ((lost, layer.lost), (listed, entries)):
-                    total[index] += np.stack(
-                        [v.sum((0, 1)).numpy() for v in value.cpu().chunk(seeds, 1)]
-                    )
+    def note(*_):
+        for index, layer in enumerate(net.layers):
+            if layer.lost is None:
+                continue
+            entries = layer.counts.clone()
+            entries[..., 1] -= entries[..., 0]
+            for total, value in ((lost, layer.lost), (listed, entries)):
+                total[index] += np.stack(
+                    [v.sum((0, 1)).numpy() for v in value.cpu().chunk(seeds, 1)]
+                )
 
-        return hook
-
-    hooks = [layer.register_forward_hook(note(k)) for k, layer in enumerate(net.layers)]
+    hook = net.register_forward_hook(note)
     found = {"lost": lost, "listed": listed}
     try:
         yield found
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
 
 
 def fit(

@@ -6,14 +6,16 @@ Each function takes the paper's DataTree, or the Dataset of its experiment `mode
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
 from paraspike import plots
+from paraspike.ipu.calibration import UNCERTAINTY
+from paraspike.ipu.mapping import missing
 
 INKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 # As on the poster; the update, once a batch, is not in its traces.
 PART_INKS = {"exchange": "#3B75C8", "compute": "#C8372D", "sync": "#F2C230", "update": "#8A8A8A"}
+ERROR_INKS = {"cycle model": "#D55E00", "empirical": "#7B3FA0", "linear": plots.INK}
 ASIDE = {"fontsize": 8, "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 LABELS = {
     "throughput": (1, "modelled throughput (samples/s)"),
@@ -21,7 +23,10 @@ LABELS = {
     "memory": (1, "modelled memory of the fullest tile (KiB)"),
     "efficiency": (100, "modelled efficiency\nagainst the fewest IPUs (percent)"),
 }
+CORNER = {"fontsize": 8, "ha": "right", "va": "top"}
+RATES = (1000, 2000, 5000, 10000, 20000)
 ACTIVITY = "maximum activity (percent of a layer)"
+NEAR = f"the log's uncertainty, ±{UNCERTAINTY:g} ms"
 SPREAD = "constants fitted without\none depth or activity"
 
 
@@ -43,32 +48,27 @@ def throughput(results) -> Figure:
             rate, label = here["throughput"].sel(machine=name), f"{name}, {middle} hidden layers"
             ax.plot(x, rate.sel(depth=middle), line, lw=1.3, color=ink, label=f"modelled: {label}")
         one = here.sel(machine=first, depth=middle)
-        low, high = one["throughput_low"], one["throughput_high"]
-        ax.fill_between(x, low, high, color=ink, alpha=0.15, lw=0)
+        ends = (one[f"throughput_{end}"] for end in ("low", "high"))
+        ax.fill_between(x, *ends, color=ink, alpha=0.15, lw=0)
         if task == "N-MNIST":
             times = (48e3 / data[f"log_{end}"].values for end in ("ms", "low", "high"))
             (rate, high, low), at = times, 100 * data["cell_activity"].values
             inks = [_ink(d) for d in data["cell_depth"].values]
             ax.errorbar(at, rate, (rate - low, high - rate), fmt="none", ecolor=inks, zorder=4)
             ax.scatter(at, rate, 26, "white", marker="D", edgecolors=inks, zorder=5)
-        missing = (~here["fits"]).sum(("depth", "activity")).to_series()
-        left = ", ".join(f"{name} {n}" for name, n in missing.items() if n)
-        left = left and f"do not fit SRAM, not drawn: {left} of {len(x) * len(depths)} networks"
-        ax.text(0.98, 0.97, left, fontsize=8, ha="right", va="top", transform=ax.transAxes)
+        ax.text(0.98, 0.97, missing(here["fits"]), **CORNER, transform=ax.transAxes)
         ax.set(xscale="log", yscale="log", title=f"{task}: modelled", ylim=(1e3, 3e4))
         ax.set(xlabel=ACTIVITY, ylabel=LABELS["throughput"][1])
-        ticks = [p for p in x if p not in (2.5, 25)]
-        ax.set_xticks(ticks, [f"{p:g}" for p in ticks])
-        rates = [1000, 2000, 5000, 10000, 20000]
-        ax.set_yticks(rates, [f"{rate:,}" for rate in rates])
+        ax.set_xticks(x, [f"{p:g}" if p not in (2.5, 25) else "" for p in x])
+        ax.set_yticks(RATES, [f"{rate:,}" for rate in RATES])
         ax.minorticks_off()
     _made_of(axes[1, 1], data["cycles"].sel(task="SHD", machine=first, depth=middle))
     axes[1, 1].set_title(f"A time step: {first}, SHD, {middle} layers, modelled")
     plots.hollow(axes[0, 0], [], [], label="published: the log\n(N-MNIST; bar: rounding)")
     axes[0, 0].fill_between([], [], color=ink, alpha=0.18, label=SPREAD)
     axes[0, 1].legend(*axes[0, 0].get_legend_handles_labels(), **ASIDE)
-    note = "100 time steps, batches of 48, Adam, two neurons a tile"
-    plots.title(fig, "Throughput against maximum activity (modelled)", data, note)
+    text = "Throughput against maximum activity (modelled)"
+    plots.title(fig, text, data, "100 time steps, batches of 48, Adam, two neurons a tile")
     return fig
 
 
@@ -92,8 +92,7 @@ def per_tile(results) -> Figure:
     for ax, key in zip(axes, ("throughput", "updates", "memory"), strict=True):
         scale, label = LABELS[key]
         for activity, ink in zip(data["tile_activity"].values, INKS, strict=False):
-            one = data.sel(tile_activity=activity)
-            text = f"modelled: {100 * activity:g} %"
+            one, text = data.sel(tile_activity=activity), f"modelled: {100 * activity:g} %"
             _fitting(ax, x, scale * one[f"tile_{key}"], one["tile_fits"], ink, text)
             if key == "throughput":
                 ends = one["tile_throughput_low"], one["tile_throughput_high"]
@@ -176,11 +175,11 @@ def traces(results) -> Figure:
         below = ax.secondary_xaxis(-0.16, functions=(lambda c: c / per_us, lambda t: t * per_us))
         below.set_xlabel(f"modelled time on {data.attrs['chip']} (µs)")
         ax.set_title(f"{way} step: {1e3 * length:,.0f} cycles, {length / per_us:.1f} µs", pad=52)
-    middles = (first + np.append(first[1:], tiles)) / 2
-    axes[0].set_yticks(middles, data["trace_layer"].values)
+    axes[0].set_yticks((first + np.append(first[1:], tiles)) / 2, data["trace_layer"].values)
     axes[0].set(ylabel=f"layer on {tiles} tiles")
-    handles = [Patch(color=PART_INKS[kind], label=f"modelled: {kind}") for kind in kinds]
-    axes[1].legend(handles=handles, **ASIDE)
+    for kind in kinds:
+        axes[1].plot([], [], "s", color=PART_INKS[kind], label=f"modelled: {kind}")
+    axes[1].legend(**ASIDE)
     note = "SHD's size, three hidden layers, 5 % maximum activity, batch 48; yellow: barrier, launches and\n"
     note += "waiting for the slowest tile; what the input's rows take is in the yellow of all steps"
     plots.title(fig, "Execution traces of one time step (modelled)", data, note)
@@ -189,10 +188,9 @@ def traces(results) -> Figure:
 
 def _fitting(ax, x, y, fits, ink, label):
     """Filled marks where the network fits its tiles' memory, hollow and dotted ones where it does not."""
-    y, fits = np.asarray(y, float), np.asarray(fits, bool)
     ax.plot(x, y, ":", color=ink, lw=1.2)
-    ax.plot(x, np.where(fits, y, np.nan), "-o", ms=4.5, color=ink, label=label)
-    ax.plot(x, np.where(fits, np.nan, y), "o", ms=5, mfc="white", color=ink)
+    ax.plot(x, y.where(fits), "-o", ms=4.5, color=ink, label=label)
+    ax.plot(x, y.where(~fits), "o", ms=5, mfc="white", color=ink)
 
 
 def _ink(depth) -> str:
@@ -202,7 +200,7 @@ def _ink(depth) -> str:
 def calibration(results) -> Figure:
     """Predicted against logged training steps, errors where held out, and the fitted constants."""
     data = plots.need(results, "model", "log_ms", "fitted_ms", "held_out_ms", "held_out_error")
-    fig, (left, middle, right) = plots.figure(1, 3, (13, 5.2), width_ratios=[1.15, 1.2, 0.8])
+    fig, (left, middle, right) = plots.figure(1, 3, (13, 6), width_ratios=[1.15, 1.2, 0.8])
     ms, low, high = (data[f"log_{end}"].values for end in ("ms", "low", "high"))
     fitted, held = data["fitted_ms"].values, data["held_out_ms"].sel(predictor="cycle model")
     left.axline((4, 4), slope=1, color=plots.PALE, lw=1)
@@ -211,14 +209,13 @@ def calibration(results) -> Figure:
         label = f"modelled, its {split} left out of the fit"
         left.scatter(ms, held.sel(split=split), 26, inks, marker=mark, alpha=0.7, label=label)
     left.scatter(ms, fitted, 18, inks, marker="o", label="modelled, fitted")
-    for depth in np.unique(data["cell_depth"].values):
-        left.plot([], [], "s", color=_ink(depth), label=f"{depth} hidden layers")
+    for d in np.unique(data["cell_depth"].values):
+        left.plot([], [], "s", color=_ink(d), label=f"{d} hidden layers")
     left.errorbar(ms, ms, xerr=(ms - low, high - ms), fmt="none", ecolor=plots.INK, elinewidth=0.9)
     plots.hollow(left, ms, ms, label="published: the log, bar: rounding")
-    left.set(xlabel="published step (ms)", ylabel="modelled step (ms)")
-    left.set(xlim=(3, 12.5), ylim=(3, 12.5))
+    left.set(xlabel="published step (ms)", ylabel="modelled step (ms)", xlim=(3, 13), ylim=(3, 13))
     left.legend(fontsize=7.5, loc="upper left")
-    _errors(middle, data, 100 * low / ms - 100, 100 * high / ms - 100)
+    _errors(middle, data, ms, low, high)
     right.axis("off")
     right.set_title("Fitted constants, all modelled", fontsize=10)
     lines = []
@@ -228,18 +225,21 @@ def calibration(results) -> Figure:
         lines.append(f"{name}: {value}{f' {unit}' * (unit != '1')}\n   held out: {least} to {most}")
     right.text(0, 0.97, "\n\n".join(lines), fontsize=9, va="top", transform=right.transAxes)
     right.legend(*middle.get_legend_handles_labels(), fontsize=8, loc="lower left")
-    inside = int(((fitted >= low) & (fitted <= high)).sum())
-    note = f"{inside} of {len(ms)} fitted cells lie within the log's rounding; N-MNIST, batches of 48\n"
+    near = [int((abs(made - ms) <= UNCERTAINTY).sum()) for made in (fitted, *held.values)]
+    note = f"within {NEAR}: {near[0]} of {len(ms)} cells fitted; held out, "
+    note += f"by {' and '.join(data['split'].values)}, {' and '.join(map(str, near[1:]))}\n"
     note += "the model's form was chosen after looking at these cells: held-out errors flatter it"
     plots.title(fig, "The model against the one real log (modelled beside published)", data, note)
     return fig
 
 
-def _errors(ax, data, low, high):
-    cells = np.arange(data.sizes["cell"])
-    ax.hlines(cells, low, high, color="#D8D8D8", lw=6, label="rounding of the published value")
-    for predictor, ink in (("cycle model", "#D55E00"), ("linear", plots.PALE)):
-        for split, mark, off in zip(data["split"].values, "^v", (-0.14, 0.14), strict=False):
+def _errors(ax, data, ms, low, high):
+    cells = np.arange(len(ms))
+    ends = 100 * np.stack([low, high, ms - UNCERTAINTY, ms + UNCERTAINTY]) / ms - 100
+    ax.hlines(cells, *ends[:2], "#DDDDDD", lw=6, label="rounding of the published value")
+    ax.hlines(cells, *ends[2:], "#BBBBBB", lw=6, label=NEAR)
+    for predictor, ink in ERROR_INKS.items():
+        for split, mark, off in zip(data["split"].values, "^v", (-0.16, 0.16), strict=False):
             error = data["held_out_error"].sel(predictor=predictor, split=split).values
             size, label = np.abs(error), f"{predictor}, a whole {split} left out:\n"
             label += f"median {np.median(size):.1f} %, worst {size.max():.1f} %"

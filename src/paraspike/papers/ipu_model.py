@@ -11,7 +11,7 @@ from paraspike.errors import ReaderError
 from paraspike.ipu import calibration as log
 from paraspike.ipu import trace
 from paraspike.ipu.constants import CONSTANTS, FREE, value
-from paraspike.ipu.cost import phases, step_cycles, update_cycles
+from paraspike.ipu.cost import global_sync, phases, step_cycles, update_cycles
 from paraspike.ipu.machine import Machine, machine
 from paraspike.ipu.mapping import place
 from paraspike.ipu.program import Program
@@ -26,8 +26,8 @@ SPLITS = ("depth", "activity")
 _RATES = ("throughput", "slow", "throughput_low", "throughput_high")
 KEYS = (*_RATES, "memory", "held", "fits", "cycles")
 PARTS = ("exchange", "compute", "sync", "update")
-# Program steps of a time step at most, by the fact sheet; the model has 13.
-BARRIERS = 100
+BARRIERS = int(value("most_barriers"))
+PREDICTORS = ("cycle model", "empirical", "linear")
 
 # Names and units; `tile_throughput` is described by `throughput`, the rest by their own names.
 NAMES = {
@@ -83,7 +83,8 @@ def cost_of(sizes, slots, chip: Machine, optimizer: str, spread=False, **options
     """A network's samples per second, KiB of its fullest tile, whether that fits, and cycles of a time step
     by `PARTS`; NaN where there are not tiles enough.
 
-    `slow` is the throughput with `BARRIERS` barriers; low and high span that of `left_out`, if asked."""
+    `slow` is the throughput with `BARRIERS` barriers that share the same fixed cycles: only what a barrier
+    over several IPUs takes longer is added. Low and high span the throughput of `left_out`, if asked."""
     try:
         mapping = place(sizes, slots, chip, optimizer=optimizer, check=False, **options)
     except ReaderError:
@@ -93,8 +94,8 @@ def cost_of(sizes, slots, chip: Machine, optimizer: str, spread=False, **options
     update = update_cycles(mapping, optimizer) / mapping.steps
     parts = [sum(float(getattr(p, kind).max()) for p in steps) for kind in ("exchange", "compute")]
     parts += [sum(p.sync for p in steps), update]
-    across = steps[0].sync - value("step_cycles") / len(steps)
-    cycles = [sum(parts), sum(parts) + max(0, BARRIERS - len(steps)) * across]
+    more = max(0, BARRIERS - len(steps)) * global_sync(mapping)
+    cycles = [sum(parts), sum(parts) + more]
     cycles += [step_cycles(program, free) + update for free in left_out().values() if spread]
     rate, slow, *rates = (mapping.batch / chip.seconds(mapping.steps * c) for c in cycles)
     need, held = int(mapping.bytes.max()), mapping.blocks[0].per_tile
@@ -191,14 +192,14 @@ def traces(name: str = "Bow", columns: int = 600) -> xr.Dataset:
 
 
 def calibration() -> xr.Dataset:
-    """The log's twelve cells; the model fitted to all, and held out beside a plain linear fit."""
+    """The log's twelve cells; the model fitted to all, and held out beside two fits that know no machine."""
     cells = log.cells()
     ms = cells.ms.to_numpy()
-    held = np.empty((2, len(SPLITS), len(cells)))
+    held = np.empty((len(PREDICTORS), len(SPLITS), len(cells)))
     for (split, left), free in left_out().items():
         which = cells[split].to_numpy() == left
         held[0, SPLITS.index(split), which] = log.predict(free)[which]
-    held[1] = [log.linear(split) for split in SPLITS]
+    held[1:] = [[fit(split) for split in SPLITS] for fit in (log.empirical, log.linear)]
     ends = [[free[name] for free in left_out().values()] for name in FREE]
     axes = ("predictor", "split", "cell")
     texts = [f"{100 * a:g} %, {d} layers" for a, d in zip(cells.activity, cells.depth, strict=True)]
@@ -210,7 +211,7 @@ def calibration() -> xr.Dataset:
         | {f"constant_{k}": ("free", f(ends, 1)) for k, f in (("low", np.min), ("high", np.max))},
         coords={
             "cell": texts,
-            "predictor": ["cycle model", "linear"],
+            "predictor": list(PREDICTORS),
             "split": list(SPLITS),
             "free": list(FREE),
         }

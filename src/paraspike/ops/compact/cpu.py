@@ -78,7 +78,7 @@ def compact(spikes: Spikes, near, slots: int, policy="first", offset=None, poten
     offsets = np.zeros(0, np.int64) if offset is None else offset.numpy().reshape(-1)
     # One layout for all, so that one kernel serves them.
     given = torch.zeros(1, 1, 1) if potential is None else potential
-    given = given.detach().float().contiguous().numpy()
+    given = given.detach().contiguous().numpy()
     run_blocks(_truncate, rows, batch, n, words, near, slots, POLICIES.index(policy), offsets, given,
                kept, listed, counts, lost)  # fmt: skip
     shape = (steps, batch, 2)

@@ -3,6 +3,7 @@
 import torch
 from torch.nn.functional import pad
 
+from paraspike.ops.compact import reference
 from paraspike.ops.compact.reference import _Listed, check, spread
 from paraspike.spikes import Spikes, from_bits
 
@@ -16,7 +17,7 @@ def pieces(flags):
     flags: bool [B, N] as they arrive on the compacting tiles.
     """
     batch, n = flags.shape
-    states = pad(flags, (0, -n % PIECE)).reshape(batch, -1, PIECE)
+    states = pad(flags, (0, -n % PIECE)).reshape(batch, -(-n // PIECE), PIECE)
     order = (~states).to(torch.int8).argsort(stable=True, dim=-1)
     first = PIECE * torch.arange(states.shape[1])[:, None]
     return order + first, states.sum(-1)
@@ -37,8 +38,8 @@ def combine(ids, counts, offset=None, level=None):
         ahead = (used & (ids < offset[:, None, None])).sum((1, 2))
         place = (place - ahead[:, None, None]) % total.clamp(min=1)[:, None, None]
     joined = ids.new_full((batch, n + 1), -1)
-    place = torch.where(used, place, n).reshape(batch, -1)
-    joined.scatter_(1, place, torch.where(used, ids, -1).reshape(batch, -1))
+    place = torch.where(used, place, n).reshape(batch, n)
+    joined.scatter_(1, place, torch.where(used, ids, -1).reshape(batch, n))
     joined = joined[:, :n]
     if level is not None:
         height = level.gather(1, joined.clamp(min=0)).masked_fill(joined < 0, -torch.inf)
@@ -83,6 +84,8 @@ def compact(spikes: Spikes, near, slots: int, policy="first", offset=None, poten
     if near is None:
         near = torch.ones_like(raster, dtype=torch.bool)
         near = near if spikes.near is None else from_bits(spikes.near, raster.shape)
+    if not raster.numel():
+        return reference.compact(spikes, near, slots, policy, offset, potential)
     flat = raster.detach().reshape(-1, raster.shape[-1])
     level = None if potential is None else potential.reshape(flat.shape)
     offset = None if offset is None else offset.reshape(-1)

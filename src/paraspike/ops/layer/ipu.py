@@ -4,7 +4,6 @@ import math
 
 import torch
 
-from paraspike.errors import ReaderError
 from paraspike.ipu.machine import MACHINES
 from paraspike.ipu.mapping import place
 from paraspike.ipu.program import Program
@@ -26,7 +25,7 @@ def layer(
     local: bool = False,
     marks: bool = False,
 ):
-    """As `layer.cpu.layer`, without recurrence and trace; the neurons within reach are always marked.
+    """As `layer.cpu.layer`, without recurrence; the neurons within reach are always marked.
 
     One Bow IPU; the input's list takes what a step has most of, the output's all neurons.
 
@@ -34,8 +33,6 @@ def layer(
         ReaderError: what tiles lack, or a network that does not fit their memory.
     """
     refuse(neuron, recurrent, _WHERE)
-    if trace:
-        raise ReaderError("backend ipu (simulated) lacks traces of the potential", _WHERE)
     steps, batch, n_in = x.shape
     n, stack = weight.shape[-1], weight if weight.dim() == 3 else weight[None]
     seeds = len(stack)
@@ -43,7 +40,7 @@ def layer(
     near = torch.ones_like(raster, dtype=torch.bool) if x.carrier.requires_grad else None
     if x.near is not None:
         near = from_bits(x.near, x.shape)
-    outs, marked = [], []
+    outs, marked, levels = [], [], []
     for s in range(seeds):
         rows = slice(s * batch // seeds, (s + 1) * batch // seeds)
         given = lists_of(raster[:, rows], None if near is None else near[:, rows])
@@ -58,12 +55,13 @@ def layer(
                 x.carrier[:, rows],
                 given,
                 Program(mapping, delay),
-                [Part(neuron)],
+                [Part(neuron, keeps=trace)],
                 made,
                 stack[s],
                 offset,
-            )
+            )[0]
         )
+        levels += [torch.stack(made[0].levels) if made[0].levels else outs[-1].detach()]
         marked.append(listed(made[0], outs[-1].shape)[1] if neuron.fires else None)
     out = torch.cat(outs, 1)
     if notes is not None:
@@ -72,4 +70,5 @@ def layer(
         return out
     bounded = any(map(math.isfinite, neuron.surrogate.reach))
     near = to_bits(torch.cat(marked, 1)) if bounded else None
-    return Spikes(out.shape, dense=out, near=near)
+    spikes = Spikes(out.shape, dense=out, near=near)
+    return (spikes, torch.cat(levels, 1)) if trace else spikes

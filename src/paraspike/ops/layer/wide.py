@@ -195,10 +195,10 @@ def flat_of(tensor):
 
 def rows_of(grad, n, dtype):
     """A gradient [T, B, N] as flat memory with its steps from one time, and one sample, to the next."""
-    if grad is None:
+    if grad is None or not grad.numel():
         return np.zeros(n, np.float64 if dtype == torch.float64 else np.float32), 0, 0
     if grad.stride(2) != 1 and n > 1:
         grad = grad.contiguous()
     step, stride = grad.stride(0), grad.stride(1)
     reach = step * (grad.shape[0] - 1) + stride * (grad.shape[1] - 1) + n
-    return grad.as_strided((max(0, reach),), (1,)).numpy(), step, stride
+    return grad.as_strided((reach,), (1,)).numpy(), step, stride

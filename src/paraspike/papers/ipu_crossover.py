@@ -63,7 +63,7 @@ def raster(steps: int, batch: int, n: int, activity: float, seed: int = 0) -> to
     return (torch.rand(steps, batch, n, generator=generator) < activity).float()
 
 
-def calibrate(net, x, activity: float, rounds: int = 12) -> list[float]:
+def calibrate(net, x, activity: float, rounds: int = 18) -> list[float]:
     """Scale each layer's weights until it fires as much as asked; returns the shares that fire.
 
     Raises:

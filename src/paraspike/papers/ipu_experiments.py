@@ -117,7 +117,7 @@ def _losses(sums, sparse, seeds) -> xr.Dataset:
     )
 
 
-def cosines(arms: Mapping[str, Sparse], data, *, hidden, dt, repeats=5, samples=64, backend="auto"):
+def cosines(arms: Mapping[str, Sparse], data, *, hidden, dt, repeats=5, samples=32, backend="auto"):
     """How well every arm's gradient points where dense BPTT's does, before training.
 
     Returns:

@@ -53,9 +53,12 @@ def test_every_constructors_schedules_pass(one, processors, batch, array):
         repetitions = samples // schedule.micro
         assert verdict.makespan == schedule.makespan(repetitions)
         assert verdict.speedup == pytest.approx(schedule.speedup_over(repetitions))
-        # A sample holds a version from F to B: at most the delay's worth, and the newest.
-        for delay, versions in zip(schedule.staleness, verdict.versions, strict=True):
-            assert 1 <= versions <= delay + 2
+        # A version is held from F to B, which may end after W: samples on their way, and the newest.
+        for layer, versions in enumerate(verdict.versions, 1):
+            own = [p for p in schedule.pieces if p.layer == layer]
+            starts = [schedule.start(p) for p in own]
+            ends = [start + p.length for start, p in zip(starts, own, strict=True)]
+            assert 1 <= versions <= 1 - (min(starts) - max(ends)) // schedule.period
 
 
 @given(st.lists(st.tuples(*[st.integers(1, 30)] * 3), min_size=1, max_size=5), st.integers(1, 5))

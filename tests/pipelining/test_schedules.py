@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paraspike.errors import ReaderError
+from paraspike.pipelining.checker import check
 from paraspike.pipelining.communication import communication, moved_bits
 from paraspike.pipelining.heuristics import (
     assigned,
@@ -17,6 +18,7 @@ from paraspike.pipelining.heuristics import (
     wrap_around,
 )
 from paraspike.pipelining.networks import Network, dense, network
+from paraspike.pipelining.ordering import shorten
 from paraspike.pipelining.schedules import Piece, settle
 from paraspike.pipelining.synchronous import all_reduce_bits, data_parallel, gpipe, one_f_one_b
 from paraspike.pipelining.tasks import graph_of_cycles, staleness_rule, task_graph
@@ -214,6 +216,30 @@ def test_settled_delays_are_the_least_for_the_offsets(rows, processors, data):
                 wait = start["W", layer] + cycles["W", layer] - start["F", layer]
                 best[layer - 1] = min(best[layer - 1], max(0, -(-wait // period) - 1))
     assert tuple(best) == schedule.staleness
+
+
+@given(CYCLES, PROCESSORS)
+@settings(max_examples=30)
+def test_shorter_delays_at_the_same_period_and_place(rows, processors):
+    first = lpt(graph_of_cycles(rows), processors)
+    shorter = shorten(first)
+    assert shorter.period == first.period
+    assert sum(shorter.staleness) <= sum(first.staleness)
+    place = {(p.kind, p.layer): p.processor for p in first.pieces}
+    assert place == {(p.kind, p.layer): p.processor for p in shorter.pieces}
+    assert check(shorter, 60).ok
+    assert shorter == shorten(first)
+
+
+def test_short_delays_of_lpt_are_fewer_than_those_of_contiguous_layers():
+    graph = task_graph(network("vgg8"))
+    for processors, most in ((4, 14), (6, 19), (8, 20)):
+        ours, theirs = shorten(lpt(graph, processors)), contiguous(graph, processors)
+        assert sum(ours.staleness) <= most
+        assert ours.speedup > 1.3 * theirs.speedup
+    assert sum(shorten(lpt(graph, 8)).staleness) < sum(theirs.staleness)
+    with pytest.raises(ReaderError, match="whole tasks"):
+        shorten(wrap_around(graph, 4))
 
 
 @given(

@@ -188,9 +188,7 @@ def task_graph(
         streamed = left * spikes + right * widths.value + result * out
         read, written = network.traffic(kind, layer, batch, widths)
         tasks.append(Task(kind, layer, cycles, gemm, read, written, streamed))
-    return TaskGraph(
-        tuple(tasks), network, batch, tuple(array), tuple(sorted(flows.items())), widths
-    )
+    return TaskGraph(tuple(tasks), network, batch, tuple(array), tuple(flows.items()), widths)
 
 
 def graph_of_cycles(rows: Iterable[tuple[int, int, int]]) -> TaskGraph:

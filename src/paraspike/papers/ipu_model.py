@@ -1,6 +1,5 @@
 """What the cycle model says of the poster's benchmarks. All is modelled but the log it was fitted to."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,14 +14,17 @@ from paraspike.ipu.cost import global_sync, phases, step_cycles, update_cycles
 from paraspike.ipu.machine import Machine, machine
 from paraspike.ipu.mapping import place
 from paraspike.ipu.program import Program
-from paraspike.papers.ipu import capacities, layer_sizes
+from paraspike.papers.ipu import INPUT_SLOTS, capacities, layer_sizes
 
 # Inputs, classes, slots of the input's list; DVS Gesture's list (48 x 48 x 2 inputs) is assumed.
-TASKS = {"SHD": (700, 20, 48), "N-MNIST": (2312, 10, 32), "DVS Gesture": (4608, 11, 32)}
+TASKS = {
+    "SHD": (700, 20, INPUT_SLOTS["shd"]),
+    "N-MNIST": (2312, 10, INPUT_SLOTS["nmnist"]),
+    "DVS Gesture": (4608, 11, 32),
+}
 # Published settings: figure 1; figures 2 and 3 (fact sheet, section 2).
 LONG = {"batch": 48, "steps": 100, "optimizer": "adam"}
 SHORT = {"batch": 24, "steps": 10, "optimizer": "sgd"}
-SPLITS = ("depth", "activity")
 _RATES = ("throughput", "slow", "throughput_low", "throughput_high")
 KEYS = (*_RATES, "memory", "held", "fits", "cycles")
 PARTS = ("exchange", "compute", "sync", "update")
@@ -72,19 +74,12 @@ def wide(per_tile: int, ipus: int, activity: float) -> tuple[list[int], list[int
     return sizes, [TASKS["SHD"][2], *capacities(sizes, activity)]
 
 
-@functools.cache
-def left_out() -> dict[tuple, dict]:
-    """The constants fitted without the cells of one depth or one activity, by (split, value left out)."""
-    cells = log.cells()
-    return {(s, v): log.fit(cells[s].to_numpy() != v) for s in SPLITS for v in cells[s].unique()}
-
-
 def cost_of(sizes, slots, chip: Machine, optimizer: str, spread=False, **options) -> dict:
     """A network's samples per second, KiB of its fullest tile, whether that fits, and cycles of a time step
     by `PARTS`; NaN where there are not tiles enough.
 
     `slow` is the throughput with `BARRIERS` barriers that share the same fixed cycles: only what a barrier
-    over several IPUs takes longer is added. Low and high span the throughput of `left_out`, if asked."""
+    over several IPUs takes longer is added. Low and high span the throughput of `left_out` fits, if asked."""
     try:
         mapping = place(sizes, slots, chip, optimizer=optimizer, check=False, **options)
     except ReaderError:
@@ -96,7 +91,7 @@ def cost_of(sizes, slots, chip: Machine, optimizer: str, spread=False, **options
     parts += [sum(p.sync for p in steps), update]
     more = max(0, BARRIERS - len(steps)) * global_sync(mapping)
     cycles = [sum(parts), sum(parts) + more]
-    cycles += [step_cycles(program, free) + update for free in left_out().values() if spread]
+    cycles += [step_cycles(program, free) + update for free in log.left_out().values() if spread]
     rate, slow, *rates = (mapping.batch / chip.seconds(mapping.steps * c) for c in cycles)
     need, held = int(mapping.bytes.max()), mapping.blocks[0].per_tile
     ends = (min(rates), max(rates)) if spread else (np.nan, np.nan)
@@ -195,12 +190,9 @@ def calibration() -> xr.Dataset:
     """The log's twelve cells; the model fitted to all, and held out beside two fits that know no machine."""
     cells = log.cells()
     ms = cells.ms.to_numpy()
-    held = np.empty((len(PREDICTORS), len(SPLITS), len(cells)))
-    for (split, left), free in left_out().items():
-        which = cells[split].to_numpy() == left
-        held[0, SPLITS.index(split), which] = log.predict(free)[which]
-    held[1:] = [[fit(split) for split in SPLITS] for fit in (log.empirical, log.linear)]
-    ends = [[free[name] for free in left_out().values()] for name in FREE]
+    fits = (log.held_out, log.empirical, log.linear)
+    held = np.array([[fit(split) for split in log.SPLITS] for fit in fits])
+    ends = [[free[name] for free in log.left_out().values()] for name in FREE]
     axes = ("predictor", "split", "cell")
     texts = [f"{100 * a:g} %, {d} layers" for a, d in zip(cells.activity, cells.depth, strict=True)]
     found = xr.Dataset(
@@ -212,7 +204,7 @@ def calibration() -> xr.Dataset:
         coords={
             "cell": texts,
             "predictor": list(PREDICTORS),
-            "split": list(SPLITS),
+            "split": list(log.SPLITS),
             "free": list(FREE),
         }
         | {f"cell_{key}": ("cell", cells[key].to_numpy()) for key in ("activity", "depth")}

@@ -1,8 +1,13 @@
-"""Shorter delays at the same period: the order of whole tasks on their processors, by local search."""
+"""Orders of whole tasks on their processors: shorter delays at a period, by local search; the least period."""
 
+from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
+from scipy.optimize import linprog
+
 from paraspike.errors import ReaderError
+from paraspike.pipelining.checker import check
 from paraspike.pipelining.schedules import Piece, Schedule, settle
 
 # Orders to start from: of dependency, its reverse, layer by layer.
@@ -51,6 +56,76 @@ def shorten(schedule: Schedule) -> Schedule:
         graph, method, schedule.processors, period, pieces, policy=schedule.policy,
         work=schedule.work,
     )  # fmt: skip
+
+
+def tighten(schedule: Schedule) -> Schedule:
+    """The same order of whole tasks on every processor, the same delays, and the least period with them: a
+    linear programme over starts and period, whose whole-numbered optimum is a longest path.
+
+    Raises:
+        ReaderError: a task is split, or there are several microbatches.
+    """
+    graph, pieces = schedule.graph, schedule.pieces
+    if len(pieces) != len(graph.tasks) or schedule.micro > 1:
+        raise ReaderError(
+            f"{schedule.method} splits tasks or has microbatches", "pipelining.tighten"
+        )
+    index = {(piece.kind, piece.layer): i for i, piece in enumerate(pieces)}
+    # Rows of (i, j, a, d): start_j - start_i + a P >= d.
+    rows = []
+    for task in graph.tasks:
+        rows += [
+            (index[k], index[task.key], 0, graph.task(*k).cycles) for k in graph.before(*task.key)
+        ]
+    for layer, delay in enumerate(schedule.staleness, 1):
+        weights, forward = index["W", layer], index["F", layer]
+        rows.append((weights, forward, 1 + delay, pieces[weights].length))
+    for p in range(schedule.processors):
+        row = sorted((piece.offset, i) for i, piece in enumerate(pieces) if piece.processor == p)
+        for (_, i), (_, j) in zip(row, row[1:] + row[:1], strict=True):
+            turns = pieces[i].period - pieces[j].period + (j == row[0][1])
+            if i != j:
+                rows.append((i, j, turns, pieces[i].length))
+    count = len(pieces)
+    matrix, limits = np.zeros((len(rows), count + 1)), np.zeros(len(rows))
+    for n, (i, j, turns, cycles) in enumerate(rows):
+        matrix[n, [i, j]], matrix[n, count], limits[n] = (1, -1), -turns, -cycles
+    aim = np.zeros(count + 1)
+    aim[count] = 1
+    floor = max(piece.length for piece in pieces)
+    bounds = [(None, None)] * count + [(floor, schedule.period)]
+    answer = linprog(aim, matrix, limits, bounds=bounds)
+    if answer.status:
+        return schedule
+    period = min(schedule.period, int(np.ceil(answer.x[count] - 1e-6 * schedule.period / count)))
+    found = None
+    # The programme's optimum is exact but for its arithmetic: the first whole period from there that holds.
+    for candidate in range(period, min(period + 3, schedule.period) + 1):
+        starts = _longest_paths(rows, count, candidate)
+        if starts is not None:
+            moved = [
+                replace(piece, offset=int(s % candidate))
+                for piece, s in zip(pieces, starts, strict=True)
+            ]
+            found = settle(graph, schedule.method, schedule.processors, candidate, moved)
+            break
+    if found is None or sum(found.staleness) > sum(schedule.staleness) or not check(found).ok:
+        return schedule
+    return found
+
+
+def _longest_paths(rows, count, period):
+    """Starts that keep every row at this period, or None where a cycle of rows forbids it."""
+    starts = [0] * count
+    for _ in range(count + 1):
+        moved = False
+        for i, j, turns, cycles in rows:
+            wanted = starts[i] + cycles - turns * period
+            if starts[j] < wanted:
+                starts[j], moved = wanted, True
+        if not moved:
+            return starts
+    return None
 
 
 class _Search:

@@ -1,0 +1,236 @@
+"""Figures of the modelled schedules: speedups, against standard pipelining, bits moved, and when not to."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from paraspike import plots
+from paraspike.papers import spikepipe_schedules as ways
+
+INKS = {
+    ways.MINMAX: "#6E6E6E",
+    ways.ONE_F_ONE_B: "#CC79A7",
+    ways.PARALLEL: "#E69F00",
+    ways.WRAP: "#0072B2",
+    ways.UNLIMITED: "#56B4E9",
+    ways.SOLVED: "#D55E00",
+}
+LABELS = {
+    ways.MINMAX: "contiguous min-max (standard, A9)",
+    ways.ONE_F_ONE_B: "1F1B with flush",
+    ways.PARALLEL: "data parallel, all-reduce free",
+    ways.WRAP: "wrap-around (A8)",
+    ways.UNLIMITED: "wrap-around, long tasks split too",
+    ways.SOLVED: "CP-SAT, whole tasks",
+}
+MODELLED = "modelled cycles; stand-in networks and assumptions A4, A5, A8, A9"
+
+
+def speedups(results) -> Figure:
+    """Speedup against processors: networks across, batch and array down."""
+    data = plots.need(results, "schedules", "speedup")
+    rows = [(b, a) for a in data["array"].values for b in data["batch"].values]
+    names = data["network"].values
+    fig, axes = plots.figure(
+        len(rows), len(names), (12.5, 2.5 * len(rows) + 0.9), sharex=True, squeeze=False
+    )
+    x = data["processors"].values
+    for across, row in zip(axes, rows, strict=True):
+        for ax, name in zip(across, names, strict=True):
+            batch, array = row
+            cell = data["speedup"].sel(network=name, batch=batch, array=array)
+            ax.plot(x, x, color=plots.PALE, lw=6, zorder=0, label="all processors at work")
+            for way, ink in INKS.items():
+                style = {"ls": "--", "marker": "o"} if way == ways.SOLVED else {"marker": "."}
+                ax.plot(x, cell.sel(way=way), color=ink, label=LABELS[way], lw=1.5, **style)
+            ax.set_title(f"{name}, batch {batch}, {array} x {array}")
+            ax.set(xticks=x, ylim=(0, x[-1] + 0.4))
+        across[0].set_ylabel("speedup over one array")
+    for ax in axes[-1]:
+        ax.set_xlabel("processors")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+    plots.title(fig, "Speedup of one period over one systolic array", data, MODELLED)
+    return fig
+
+
+def relative(results) -> Figure:
+    """How much faster than standard pipelining: every cell, their mean, the published 1.6 and 2."""
+    data = plots.need(results, "schedules", "speedup", "layers")
+    fig, axes = plots.figure(1, 2, (11, 4.2), sharey=True)
+    for ax, way in zip(axes, (ways.WRAP, ways.SOLVED), strict=True):
+        gains = gain(data, way)
+        table = gains.to_dataframe("gain").reset_index().dropna(subset="gain")
+        table["column"] = [
+            f"{a} x {a}\nbatch {b}" for a, b in zip(table["array"], table["batch"], strict=True)
+        ]
+        sns.stripplot(
+            table, x="column", y="gain", hue="network", ax=ax, palette="colorblind", size=6,
+            jitter=0.18, alpha=0.8, legend=ax is axes[0],
+        )  # fmt: skip
+        means = table.groupby("column", sort=False)["gain"].mean()
+        for at, mean in enumerate(means):
+            ax.plot([at - 0.32, at + 0.32], [mean] * 2, color=plots.INK, lw=2, zorder=6)
+            ax.annotate(f"{mean:.2f}", (at + 0.34, mean), fontsize=9, va="center")
+        ax.axhline(1.6, color=plots.INK, ls="--", lw=1)
+        ax.axhline(2, color=plots.INK, ls=":", lw=1)
+        ax.set(xlabel="array and (micro)batch", ylabel="speedup over contiguous min-max, modelled")
+        ax.set_title(
+            f"{LABELS[way]}: mean {table['gain'].mean():.2f}, most {table['gain'].max():.2f}"
+        )
+    axes[1].annotate(
+        "published average 1.6", (-0.45, 1.6), xytext=(0, 3), textcoords="offset points", fontsize=9
+    )
+    axes[1].annotate(
+        "published: some cases above 2",
+        (-0.45, 2),
+        xytext=(0, 3),
+        textcoords="offset points",
+        fontsize=9,
+    )
+    plots.title(
+        fig, "Against standard pipelining", data, f"{MODELLED}; no more processors than layers"
+    )
+    return fig
+
+
+def gain(data: xr.Dataset, way: str, over: str = ways.MINMAX) -> xr.DataArray:
+    """Speedup of one way over another's, NaN where there are more processors than layers."""
+    ratio = data["speedup"].sel(way=way, drop=True) / data["speedup"].sel(way=over, drop=True)
+    return ratio.where(data["processors"] <= data["layers"])
+
+
+def table(results, batch: int = 1) -> Figure:
+    """Speedup and, in brackets, total delay of every way, network and number of processors."""
+    data = plots.need(results, "schedules", "speedup", "total_delay", "period_bound")
+    arrays = data["array"].values
+    shown = [w for w in data["way"].values if w not in (ways.LPT, ways.UNLIMITED)]
+    short = {ways.MINMAX: "min-max", ways.SHORT: "LPT, short", ways.NEAR: "CP-SAT, 1 %"}
+    fig, axes = plots.figure(1, len(arrays), (16, 5.6), squeeze=False)
+    for ax, array in zip(axes[0], arrays, strict=True):
+        part = data.sel(array=array, batch=batch)
+        cells = {}
+        for name in data["network"].values:
+            for m in data["processors"].values:
+                cell = part.sel(network=name, processors=m)
+                texts = [
+                    f"{float(cell['speedup'].sel(way=w)):.2f} ({int(cell['total_delay'].sel(way=w))})"
+                    for w in shown
+                ]
+                works = float(
+                    cell["speedup"].sel(way=ways.SOLVED) * cell["period"].sel(way=ways.SOLVED)
+                )
+                bound = works / float(cell["period_bound"])
+                cells[f"{name} {m}"] = [*texts, f"{bound:.2f}"]
+        columns = [*(short.get(w, w) for w in shown), "bound"]
+        plots.grid(
+            ax, pd.DataFrame.from_dict(cells, "index", columns=columns), [0.115] * len(columns)
+        )
+        ax.set_title(f"{array} x {array}, batch {batch}")
+    plots.title(
+        fig, "Speedup (total delay in updates), by network and processors", data, MODELLED,
+        "bound: no schedule of whole tasks is faster, proven; GPipe and 1F1B flush after 8 microbatches",
+    )  # fmt: skip
+    return fig
+
+
+def communication(results) -> Figure:
+    """Bits moved beyond a contiguous partition's, by the two readings of 'total communication'."""
+    data = plots.need(results, "schedules", "overhead", "overhead_streamed", "layers")
+    fig, axes = plots.figure(1, 2, (11, 4.3), sharey=True)
+    shown = [ways.WRAP, ways.SHORT, ways.SOLVED, ways.NEAR]
+    readings = {
+        "overhead": "over bits read and written, each operand once",
+        "overhead_streamed": "over bits streamed through the arrays",
+    }
+    for ax, (name, text) in zip(axes, readings.items(), strict=True):
+        values = 100 * data[name].sel(way=shown).where(data["processors"] <= data["layers"])
+        rows = values.to_dataframe("share").reset_index().dropna(subset="share")
+        rows["share"] = rows["share"].clip(lower=0.01)
+        sns.stripplot(
+            rows, x="way", y="share", hue="network", ax=ax, palette="colorblind", size=4,
+            dodge=True, jitter=0.12, alpha=0.7, legend=ax is axes[1],
+        )  # fmt: skip
+        for at, way in enumerate(shown):
+            mean = float(values.sel(way=way).mean())
+            ax.plot([at - 0.4, at + 0.4], [mean] * 2, color=plots.INK, lw=2, zorder=6)
+            ax.annotate(
+                f"{mean:.2g} %",
+                (at, mean),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                zorder=7,
+            )
+        ax.axhline(0.5, color=plots.INK, ls="--", lw=1)
+        ax.set(
+            yscale="log",
+            ylim=(0.008, 150),
+            xlabel="",
+            ylabel="communication overhead (%), modelled",
+        )
+        ax.set_title(text)
+    axes[0].annotate(
+        "published: below 0.5 %",
+        (0.02, 0.5),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        fontsize=9,
+    )
+    plots.title(
+        fig, "Bits moved beyond those of a contiguous partition", data, MODELLED,
+        "bars: means; 0.01 % and less are drawn at 0.01 %",
+    )  # fmt: skip
+    return fig
+
+
+def when(results) -> Figure:
+    """Data parallelism over pipelining: where it wins, by batch and processors."""
+    data = plots.need(results, "schedules", "data_parallel_gain", "break_even")
+    names, arrays = data["network"].values, data["array"].values
+    fig, axes = plots.figure(
+        len(arrays),
+        len(names),
+        (12.5, 3.3 * len(arrays) + 0.6),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
+    norm = LogNorm(0.25, 4)
+    for row, array in zip(axes, arrays, strict=True):
+        for ax, name in zip(row, names, strict=True):
+            part = data.sel(network=name, array=array)
+            gains = part["data_parallel_gain"].transpose("map_batch", "processors").values
+            rates = part["break_even"].transpose("map_batch", "processors").values
+            image = ax.imshow(gains, cmap="PuOr_r", norm=norm, aspect="auto", origin="lower")
+            for (i, j), value in np.ndenumerate(gains):
+                dark = abs(np.log(value)) > np.log(2.6)
+                mark = "" if value <= 1 or rates[i, j] > 32 * array else " *"
+                ax.text(
+                    j,
+                    i,
+                    f"{value:.2f}{mark}",
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                    color="white" if dark else plots.INK,
+                )
+            ax.set_xticks(range(gains.shape[1]), data["processors"].values)
+            ax.set_yticks(range(gains.shape[0]), data["map_batch"].values)
+            ax.grid(False)
+            ax.set_title(f"{name}, {array} x {array}")
+        row[0].set_ylabel("batch (samples)")
+    for ax in axes[-1]:
+        ax.set_xlabel("processors")
+    bar = fig.colorbar(image, ax=axes, shrink=0.7, ticks=[0.25, 0.5, 1, 2, 4], format="%g")
+    bar.set_label("data parallelism over pipelining\n(above 1: do not pipeline)")
+    plots.title(
+        fig, "When not to pipeline", data, "modelled cycles; pipelining: LPT over whole tasks; all-reduce free",
+        "* still ahead where all links together carry one row of 32-bit numbers a cycle for the all-reduce",
+    )  # fmt: skip
+    return fig

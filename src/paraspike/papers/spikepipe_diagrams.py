@@ -43,7 +43,7 @@ ROWS = {"I": 2.4, "V": 0.0, "S": -2.4}
 
 def section(neuron: Bilinear = EXAMPLE) -> Figure:
     """Figure 1: the digital first-order section, from `SECTION`."""
-    fig, ax = canvas((7.6, 3.5), (-0.6, 8.6), (-0.9, 3.5))
+    fig, ax = canvas((-0.6, 8.6), (-0.9, 3.5))
     _signal_flow(ax, SECTION, neuron)
     wire(ax, [(6.4, 2.4), (7.9, 2.4)], zorder=1)
     ax.text(8.0, 2.4, "$V[t]$", va="center")
@@ -53,7 +53,7 @@ def section(neuron: Bilinear = EXAMPLE) -> Figure:
 
 def lif_section(neuron: Bilinear = EXAMPLE) -> Figure:
     """Figure 2: the section whose delay element a spike clears, from `LIF_SECTION`."""
-    fig, ax = canvas((8.6, 3.6), (-0.6, 10.6), (-0.9, 3.5))
+    fig, ax = canvas((-0.6, 10.2), (-0.9, 3.5))
     _signal_flow(ax, LIF_SECTION, neuron)
     wire(ax, [PLACES["S"], (10.0, 2.4)], zorder=1)
     text = "Figure 2: the LIF neuron, its delay element cleared by a spike"
@@ -117,7 +117,7 @@ def dataflow(steps: int = 4, edges: Sequence[Edge] = LIF_SECTION) -> Figure:
         ReaderError: no step, or a node other than I, V and S is left.
     """
     graph, gap = contracted(unrolled(edges, steps)), 2.6
-    fig, ax = canvas((1.2 + 2.1 * steps, 5.2), (-1.3, gap * (steps - 1) + 0.9), (-3.5, 3.3))
+    fig, ax = canvas((-1.9, gap * (steps - 1) + 0.9), (-3.5, 3.1))
     gates = {}
     for edge in graph:
         a, b = (_spot(node, gap) for node in (edge.source, edge.target))

@@ -17,7 +17,7 @@ from paraspike.pipelining.tasks import TaskGraph, staleness_rule, task_graph
 # Pale enough to write on; the same three in the figures of tasks.
 FACES = {"F": "#D6E8F5", "B": "#FBE3D3", "W": "#DDF1EA"}
 NAMES = {"F": "forward", "B": "error to the layer below", "W": "weight gradient and update"}
-MOST = 5
+MOST, SPACE = 5, 1.1
 ROWS = {"F": 2.8, "W": 1.4, "B": 0.0}
 SIZE = (1.0, 0.72)
 
@@ -33,19 +33,19 @@ def network_figure(network: Network) -> Figure:
     if any(layer.kernel > 1 or layer.side > 1 for layer in network.layers):
         raise ReaderError(f"{network.name} has convolutions", "network_figure", "dense layers only")
     sizes = [network.layers[0].inputs, *(layer.neurons for layer in network.layers)]
-    step, top = 3.2, 2.2
-    fig, ax = canvas(
-        (2.6 + 2.1 * len(sizes), 6.6), (-2.2, step * network.depth + 1.6), (-6.6, top + 1.9)
-    )
-    columns = [[(step * k, y) for y in _heights(size, top)] for k, size in enumerate(sizes)]
+    step, top = 3.2, 0.55 * (min(max(sizes), MOST) - 1)
+    columns = [[(step * k, y) for y in _heights(size)] for k, size in enumerate(sizes)]
+    rows = {kind: -top - below for kind, below in (("F", 2.25), ("W", 3.2), ("B", 4.15))}
+    fig, ax = canvas((-1.7, step * network.depth + 1.7), (rows["B"] - 0.4, top + 1.7))
     for left, right in zip(columns, columns[1:], strict=False):
         for a in filter(_seen, left):
             for b in filter(_seen, right):
-                wire(ax, [a, b], (0.3, 0.3), plots.PALE, lw=0.8, mutation_scale=8, zorder=1, halo=0)
+                look = {"lw": 0.8, "mutation_scale": 8, "zorder": 1, "halo": 0}
+                wire(ax, [a, b], (0.3, 0.3), plots.PALE, **look)
     for k, column in enumerate(columns):
-        for x, y in column:
+        for (x, y), above in zip(column, [None, *column], strict=False):
             if y is None:
-                ax.text(x, _gap(top), "⋮", ha="center", va="center", fontsize=14)
+                ax.text(x, above[1] - SPACE, "⋮", ha="center", va="center", fontsize=14)
             else:
                 disc(ax, (x, y), "", 0.3, fc="#F2F2F2" if k == 0 else "white")
         last = k == network.depth
@@ -53,17 +53,14 @@ def network_figure(network: Network) -> Figure:
         ax.text(step * k, top + 1.2, name, ha="center", fontweight="bold", fontsize=10)
         unit = ("inputs", "LIF neurons", "outputs")[(k > 0) + last]
         ax.text(
-            step * k, top + 0.75, f"{sizes[k]} {unit}", ha="center", fontsize=9, color=plots.PALE
+            step * k, top + 0.7, f"{sizes[k]} {unit}", ha="center", fontsize=9, color=plots.PALE
         )
     for k, layer in enumerate(network.layers):
-        text = f"$W_{{{k + 1}}}$\n{layer.n_in} × {layer.n_out}"
-        ax.text(
-            step * (k + 0.5), -top - 0.5, text, ha="center", va="top", fontsize=10, linespacing=1.3
-        )
-    _tasks(
-        ax, task_graph(network), {"F": -4.1, "W": -5.1, "B": -6.1}, lambda k: step * (k - 0.5), 0.9
-    )
-    ax.text(-2.1, -4.1, "tasks of a\ntraining step", va="center", fontsize=9, color=plots.PALE)
+        text = f"weights $W_{{{k + 1}}}$\n{layer.n_in} × {layer.n_out}"
+        at = step * (k + 0.5), -top - 0.6
+        ax.text(*at, text, ha="center", va="top", fontsize=10, linespacing=1.3)
+    _tasks(ax, task_graph(network), rows, lambda k: step * (k - 0.5), 0.75)
+    ax.text(-1.6, rows["W"], "tasks of a\ntraining step", va="center", fontsize=9, color=plots.PALE)
     _legend(fig, ax)
     headline(
         fig, f"Figure 4: a spiking network of {network.depth} layers", f"{network.steps} time steps"
@@ -85,9 +82,7 @@ def task_dataflow(graph: TaskGraph, staleness: Sequence[int] | None = None) -> F
     staleness = staleness_rule("per-layer", graph.depth) if rule else tuple(staleness)
     graph.iteration_bound(staleness)
     gap = 1.75
-    fig, ax = canvas(
-        (1.2 + 1.35 * graph.depth, 4.6), (gap - 1.1, gap * graph.depth + 1.3), (-0.6, 3.4)
-    )
+    fig, ax = canvas((gap - 0.7, gap * graph.depth + 1.3), (-0.5, 3.3), 0.78)
     _tasks(ax, graph, ROWS, lambda layer: gap * layer, 0.62, cycles=True)
     for layer, delay in enumerate(staleness, 1):
         x, ends = gap * layer - 0.25, (ROWS["W"] + SIZE[1] / 2, ROWS["F"] - SIZE[1] / 2)
@@ -98,8 +93,8 @@ def task_dataflow(graph: TaskGraph, staleness: Sequence[int] | None = None) -> F
     name = f"{graph.network.name}, batch {graph.batch}, " if graph.network else ""
     array = f"{graph.array[0]} × {graph.array[1]} array, " if graph.network else ""
     note = (
-        "kD: the updated weights go to F of k repetitions later, k = 1 + D_l"
-        + ", D_l = 2 (L − l)" * rule
+        "kD: the updated weights go to F of k repetitions later, $k = 1 + D_l$"
+        + ", $D_l = 2 (L - l)$" * rule
     )
     title = f"Dataflow of a training step: {sum(staleness)} updates of delay in all"
     headline(fig, title, f"{name}{array}modelled cycles in thousands", note)
@@ -122,12 +117,13 @@ def _tasks(ax, graph, rows, column, reach, cycles=False):
             else:
                 # From the error of the layer above, up to the weight gradient.
                 half = size[0] / 2
-                x = (a[0] - half + b[0] + half) / 2
-                wire(ax, [(x, a[1]), (x, b[1]), (b[0] + half, b[1])], halo=0)
+                x = (a[0] + b[0]) / 2
+                wire(ax, [a, (x, a[1]), (x, b[1]), b], (half, half), halo=0)
     for task in graph.tasks:
-        text = f"${task.kind}_{{{task.layer}}}$"
-        text += f"\n{task.cycles / 1e3:,.3g}" if cycles and task.cycles < 1e6 else ""
-        text += f"\n{task.cycles / 1e3:,.0f}" if cycles and task.cycles >= 1e6 else ""
+        text = task.name
+        if cycles:
+            thousands = task.cycles / 1e3
+            text += f"\n{thousands:,.0f}" if thousands >= 100 else f"\n{thousands:.2g}"
         box(
             ax, (column(task.layer), rows[task.kind]), text, size, fc=FACES[task.kind], fontsize=9.5
         )
@@ -142,19 +138,13 @@ def _legend(fig, ax):
     ax.legend(handles=patches, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
 
 
-def _heights(size, top):
+def _heights(size):
     """Where a layer's neurons lie; None for those left out."""
-    drawn = size if size <= MOST else MOST
-    heights = [
-        top * (1 - 2 * k / max(drawn - 1, 1)) * (drawn - 1) / (MOST - 1) for k in range(drawn)
-    ]
+    drawn = min(size, MOST)
+    heights = [SPACE * ((drawn - 1) / 2 - k) for k in range(drawn)]
     if size > MOST:
-        heights[3] = None
+        heights[-2] = None
     return heights
-
-
-def _gap(top):
-    return top * (1 - 2 * 3 / (MOST - 1))
 
 
 def _seen(at):

@@ -16,14 +16,15 @@ FACE = "#FFFFFF"
 Point = tuple[float, float]
 
 
-def canvas(size: Point, width: Point, height: Point) -> tuple[Figure, Axes]:
-    """An axes without frame, one unit as long in x as in y.
+def canvas(width: Point, height: Point, inch: float = 0.7) -> tuple[Figure, Axes]:
+    """A figure with one axes without frame, one unit as long in x as in y.
 
     Args:
-        size: inches.  width, height: from and to of x and y.
+        width, height: from and to of x and y.  inch: of a unit.
     """
-    fig, ax = plots.figure(size=size)
-    ax.set(xlim=width, ylim=height, aspect="equal")
+    size = inch * (width[1] - width[0]) + 0.2, inch * (height[1] - height[0]) + 0.9
+    fig, ax = plots.figure(size=(max(size[0], 7.0), size[1]))
+    ax.set(xlim=width, ylim=height, aspect="equal", anchor="W")
     ax.axis("off")
     return fig, ax
 

@@ -181,7 +181,9 @@ def _mark(ax, schedule, chart, unit):
         ax.vlines(
             x, -1.2, schedule.processors - 0.5, color=plots.INK, lw=0.9, ls=(0, (4, 2)), zorder=3.5
         )
-    text = f"  period {schedule.period / unit:.3g} {SCALES.get(unit, '')}"
+    text = f"  period {schedule.period / unit:.3g} {SCALES.get(unit, '')}".rstrip()
+    if full < max(piece.period for piece in schedule.pieces):
+        text += ", before the steady state"
     ax.text(finish, -0.95, text, va="center", fontsize=8)
 
 
@@ -206,14 +208,15 @@ class _Striped(HandlerPatch):
     """A legend's entry with the stripe of its kind of task, the first letter of its label."""
 
     def create_artists(self, legend, handle, left, below, width, height, size, trans):
-        whole = Rectangle((-left, -below), width, height, fc="#AAAAAA", transform=trans)
+        look = {"lw": 0, "transform": trans}
+        whole = Rectangle((-left, -below), width, height, fc="#AAAAAA", **look)
         stripe = STRIPES[handle.get_label()[0]]
         if not stripe:
             return [whole]
         bottom = height * (1 - stripe[0] - stripe[1]) - below
         return [
             whole,
-            Rectangle((-left, bottom), width, height * stripe[1], fc=plots.INK, transform=trans),
+            Rectangle((-left, bottom), width, height * stripe[1], fc=plots.INK, **look),
         ]
 
 

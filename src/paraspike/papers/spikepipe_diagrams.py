@@ -114,7 +114,7 @@ def dataflow(steps: int = 4, edges: Sequence[Edge] = LIF_SECTION) -> Figure:
     """Figure 5: a hidden neuron over `steps` time steps, from the unrolled and contracted edges.
 
     Raises:
-        ReaderError: no step, or a node other than I, V and S is left.
+        ReaderError: no step.
     """
     graph, gap = contracted(unrolled(edges, steps)), 2.6
     fig, ax = canvas((-1.9, gap * (steps - 1) + 0.9), (-3.5, 3.1))

@@ -123,7 +123,7 @@ def gantt(
     batch = (
         f"{samples} (micro)batches of {graph.batch}" if graph.batch > 1 else f"{samples} samples"
     )
-    note = "speedup: steady state, against one processor; total delay: sum over the layers; idle: light grey"
+    note = "speedup: steady state, against one processor; total delay: sum over the layers; numbers: samples"
     whole = [s for s in schedules if s.work != s.micro * graph.total]
     more = f"{whole[0].method}: against one processor with the whole batch at once" if whole else ""
     headline(fig, f"Schedules of {network}{batch}{array} (modelled)", note, *filter(None, [more]))
@@ -172,7 +172,8 @@ def _mark(ax, schedule, chart, unit):
     """One period as a bracket over the rows: the first in which all pieces run, or these samples' last."""
     repetitions = max(bar.sample for bar in chart) // schedule.micro
     first = min(schedule.start(piece) for piece in schedule.pieces)
-    full = min(max(piece.period for piece in schedule.pieces), repetitions - 1)
+    last = max((schedule.start(p) + p.length - 1) // schedule.period for p in schedule.pieces)
+    full = min(last, repetitions - 1)
     begin = (full * schedule.period - first) / unit
     finish = begin + schedule.period / unit
     arrow = {"arrowstyle": "<->", "lw": 1.0, "color": plots.INK, "shrinkA": 0, "shrinkB": 0}
@@ -182,7 +183,7 @@ def _mark(ax, schedule, chart, unit):
             x, -1.2, schedule.processors - 0.5, color=plots.INK, lw=0.9, ls=(0, (4, 2)), zorder=3.5
         )
     text = f"  period {schedule.period / unit:.3g} {SCALES.get(unit, '')}".rstrip()
-    if full < max(piece.period for piece in schedule.pieces):
+    if full < last:
         text += ", before the steady state"
     ax.text(finish, -0.95, text, va="center", fontsize=8)
 

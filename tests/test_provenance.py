@@ -106,6 +106,15 @@ def test_hash_changes_with_what_is_used(package, notebook, name, changes):
     assert (provenance.code_hash(notebook, "cpu") != before) == changes
 
 
+def test_data_beside_a_package_counts(package, notebook):
+    before = provenance.code_hash(notebook, "cpu")
+    kept = package / "ops" / "kept.jsonl"
+    kept.write_text("[1]\n")
+    first = provenance.code_hash(notebook, "cpu")
+    kept.write_text("[2]\n")
+    assert len({before, first, provenance.code_hash(notebook, "cpu")}) == 3
+
+
 def test_figures_depend_on_plots(package, notebook):
     before = provenance.code_hash(notebook, "cpu", exclude=())
     (package / "plots.py").write_text("# new\n")

@@ -57,13 +57,20 @@ def code_hash(path: str | Path, backend: str, exclude: Sequence[str] = ("plots",
     """sha256 over a notebook's code cells (or a module's text) and its import closure.
 
     Markdown, outputs and notebook metadata do not count; with "plots" excluded, neither do cells
-    tagged `plot`.
+    tagged `plot`. Data that a package keeps beside its modules (*.jsonl) counts with it.
     """
     path = Path(path).resolve()
     digest = sha256()
     for source in _sources(path, exclude):
         digest.update(source.encode() + b"\0")
-    for file in closure(path, backend, exclude):
+    modules = closure(path, backend, exclude)
+    beside = [
+        data
+        for file in modules
+        if file.stem == "__init__"
+        for data in sorted(file.parent.glob("*.jsonl"))
+    ]
+    for file in [*modules, *beside]:
         digest.update(
             file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0"
         )

@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from paraspike import paths
 from paraspike.errors import ReaderError
 from paraspike.pipelining import __main__ as command
 from paraspike.pipelining import solved
@@ -53,19 +52,17 @@ def test_unknown_cells_say_what_to_do():
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A repository of its own with mlp3's first cell."""
-    (tmp_path / "data" / "published").mkdir(parents=True)
-    line = (paths.root() / "data" / "solved" / "mlp3.jsonl").read_text().splitlines()[0]
-    monkeypatch.setenv("PARASPIKE_ROOT", str(tmp_path))
+    """A folder of solved schedules of its own, empty yet, and mlp3's first cell."""
+    line = (solved.FOLDER / "mlp3.jsonl").read_text().splitlines()[0]
+    monkeypatch.setattr(solved, "FOLDER", tmp_path)
     solved.cell.cache_clear()
-    yield tmp_path / "data" / "solved" / "mlp3.jsonl", json.loads(line)
+    yield tmp_path / "mlp3.jsonl", json.loads(line)
     solved.cell.cache_clear()
 
 
 def test_a_tampered_schedule_is_not_read(copy):
     file, row = copy
     key = row["network"], row["batch"], row["array"], row["processors"]
-    file.parent.mkdir()
 
     def says(changed, message):
         file.write_text(json.dumps(changed) + "\n")

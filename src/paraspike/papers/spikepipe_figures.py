@@ -1,10 +1,7 @@
-"""Figures of the modelled schedules: speedups, against standard pipelining, bits moved, and when not to."""
+"""Figures of the modelled schedules: speedups, against standard pipelining, and bits moved."""
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
-import xarray as xr
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from paraspike import plots
@@ -35,14 +32,14 @@ def speedups(results) -> Figure:
     rows = [(b, a) for a in data["array"].values for b in data["batch"].values]
     names = data["network"].values
     fig, axes = plots.figure(
-        len(rows), len(names), (12.5, 2.5 * len(rows) + 0.9), sharex=True, squeeze=False
+        len(rows), len(names), (14, 2.5 * len(rows) + 0.7), sharex=True, squeeze=False
     )
     x = data["processors"].values
     for across, row in zip(axes, rows, strict=True):
         for ax, name in zip(across, names, strict=True):
             batch, array = row
             cell = data["speedup"].sel(network=name, batch=batch, array=array)
-            ax.plot(x, x, color=plots.PALE, lw=6, zorder=0, label="all processors at work")
+            ax.plot(x, x, color="#DDDDDD", lw=7, zorder=0, label="all processors at work")
             for way, ink in INKS.items():
                 style = {"ls": "--", "marker": "o"} if way == ways.SOLVED else {"marker": "."}
                 ax.plot(x, cell.sel(way=way), color=ink, label=LABELS[way], lw=1.5, **style)
@@ -52,24 +49,24 @@ def speedups(results) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("processors")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+    fig.legend(handles, labels, loc="outside right upper", fontsize=9)
     plots.title(fig, "Speedup of one period over one systolic array", data, MODELLED)
     return fig
 
 
 def relative(results) -> Figure:
     """How much faster than standard pipelining: every cell, their mean, the published 1.6 and 2."""
-    data = plots.need(results, "schedules", "speedup", "layers")
+    data = plots.need(results, "schedules", "gain")
     fig, axes = plots.figure(1, 2, (11, 4.2), sharey=True)
     for ax, way in zip(axes, (ways.WRAP, ways.SOLVED), strict=True):
-        gains = gain(data, way)
+        gains = data["gain"].sel(way=way)
         table = gains.to_dataframe("gain").reset_index().dropna(subset="gain")
         table["column"] = [
             f"{a} x {a}\nbatch {b}" for a, b in zip(table["array"], table["batch"], strict=True)
         ]
         sns.stripplot(
             table, x="column", y="gain", hue="network", ax=ax, palette="colorblind", size=6,
-            jitter=0.18, alpha=0.8, legend=ax is axes[0],
+            jitter=False, dodge=True, alpha=0.8, legend=ax is axes[0],
         )  # fmt: skip
         means = table.groupby("column", sort=False)["gain"].mean()
         for at, mean in enumerate(means):
@@ -77,30 +74,23 @@ def relative(results) -> Figure:
             ax.annotate(f"{mean:.2f}", (at + 0.34, mean), fontsize=9, va="center")
         ax.axhline(1.6, color=plots.INK, ls="--", lw=1)
         ax.axhline(2, color=plots.INK, ls=":", lw=1)
-        ax.set(xlabel="array and (micro)batch", ylabel="speedup over contiguous min-max, modelled")
+        ax.set(xlabel="array and (micro)batch", ylabel="gain in speedup, modelled")
         ax.set_title(
             f"{LABELS[way]}: mean {table['gain'].mean():.2f}, most {table['gain'].max():.2f}"
         )
-    axes[1].annotate(
-        "published average 1.6", (-0.45, 1.6), xytext=(0, 3), textcoords="offset points", fontsize=9
-    )
-    axes[1].annotate(
-        "published: some cases above 2",
-        (-0.45, 2),
-        xytext=(0, 3),
-        textcoords="offset points",
-        fontsize=9,
-    )
+    sns.move_legend(axes[0], "upper center", ncols=3, title=None)
+    axes[0].set_ylim(0.9, 3.05)
+    for y, text in ((1.6, "published:\naverage 1.6"), (2, "published:\nsome above 2")):
+        axes[1].annotate(
+            text, (1.01, y), xycoords=("axes fraction", "data"), fontsize=9, va="center"
+        )
     plots.title(
-        fig, "Against standard pipelining", data, f"{MODELLED}; no more processors than layers"
+        fig,
+        "Gain over standard pipelining (contiguous min-max stages)",
+        data,
+        f"{MODELLED}; no more processors than layers; bars: means",
     )
     return fig
-
-
-def gain(data: xr.Dataset, way: str, over: str = ways.MINMAX) -> xr.DataArray:
-    """Speedup of one way over another's, NaN where there are more processors than layers."""
-    ratio = data["speedup"].sel(way=way, drop=True) / data["speedup"].sel(way=over, drop=True)
-    return ratio.where(data["processors"] <= data["layers"])
 
 
 def table(results, batch: int = 1) -> Figure:
@@ -108,7 +98,14 @@ def table(results, batch: int = 1) -> Figure:
     data = plots.need(results, "schedules", "speedup", "total_delay", "period_bound")
     arrays = data["array"].values
     shown = [w for w in data["way"].values if w not in (ways.LPT, ways.UNLIMITED)]
-    short = {ways.MINMAX: "min-max", ways.SHORT: "LPT, short", ways.NEAR: "CP-SAT, 1 %"}
+    short = {
+        ways.EQUAL: "equal\nlayers",
+        ways.SHORT: "LPT\nshort",
+        ways.WRAP: "wrap-\naround",
+        ways.NEAR: "CP-SAT\n1 %",
+        ways.MINMAX: "min-\nmax",
+        ways.PARALLEL: "data\nparallel",
+    }
     fig, axes = plots.figure(1, len(arrays), (16, 5.6), squeeze=False)
     for ax, array in zip(axes[0], arrays, strict=True):
         part = data.sel(array=array, batch=batch)
@@ -149,10 +146,10 @@ def communication(results) -> Figure:
     for ax, (name, text) in zip(axes, readings.items(), strict=True):
         values = 100 * data[name].sel(way=shown).where(data["processors"] <= data["layers"])
         rows = values.to_dataframe("share").reset_index().dropna(subset="share")
-        rows["share"] = rows["share"].clip(lower=0.01)
+        rows["share"] = rows["share"].clip(lower=0.12)
         sns.stripplot(
             rows, x="way", y="share", hue="network", ax=ax, palette="colorblind", size=4,
-            dodge=True, jitter=0.12, alpha=0.7, legend=ax is axes[1],
+            dodge=True, jitter=False, alpha=0.6, legend=ax is axes[1],
         )  # fmt: skip
         for at, way in enumerate(shown):
             mean = float(values.sel(way=way).mean())
@@ -169,7 +166,7 @@ def communication(results) -> Figure:
         ax.axhline(0.5, color=plots.INK, ls="--", lw=1)
         ax.set(
             yscale="log",
-            ylim=(0.008, 150),
+            ylim=(0.1, 150),
             xlabel="",
             ylabel="communication overhead (%), modelled",
         )
@@ -184,53 +181,6 @@ def communication(results) -> Figure:
     )
     plots.title(
         fig, "Bits moved beyond those of a contiguous partition", data, MODELLED,
-        "bars: means; 0.01 % and less are drawn at 0.01 %",
-    )  # fmt: skip
-    return fig
-
-
-def when(results) -> Figure:
-    """Data parallelism over pipelining: where it wins, by batch and processors."""
-    data = plots.need(results, "schedules", "data_parallel_gain", "break_even")
-    names, arrays = data["network"].values, data["array"].values
-    fig, axes = plots.figure(
-        len(arrays),
-        len(names),
-        (12.5, 3.3 * len(arrays) + 0.6),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
-    norm = LogNorm(0.25, 4)
-    for row, array in zip(axes, arrays, strict=True):
-        for ax, name in zip(row, names, strict=True):
-            part = data.sel(network=name, array=array)
-            gains = part["data_parallel_gain"].transpose("map_batch", "processors").values
-            rates = part["break_even"].transpose("map_batch", "processors").values
-            image = ax.imshow(gains, cmap="PuOr_r", norm=norm, aspect="auto", origin="lower")
-            for (i, j), value in np.ndenumerate(gains):
-                dark = abs(np.log(value)) > np.log(2.6)
-                mark = "" if value <= 1 or rates[i, j] > 32 * array else " *"
-                ax.text(
-                    j,
-                    i,
-                    f"{value:.2f}{mark}",
-                    ha="center",
-                    va="center",
-                    fontsize=8.5,
-                    color="white" if dark else plots.INK,
-                )
-            ax.set_xticks(range(gains.shape[1]), data["processors"].values)
-            ax.set_yticks(range(gains.shape[0]), data["map_batch"].values)
-            ax.grid(False)
-            ax.set_title(f"{name}, {array} x {array}")
-        row[0].set_ylabel("batch (samples)")
-    for ax in axes[-1]:
-        ax.set_xlabel("processors")
-    bar = fig.colorbar(image, ax=axes, shrink=0.7, ticks=[0.25, 0.5, 1, 2, 4], format="%g")
-    bar.set_label("data parallelism over pipelining\n(above 1: do not pipeline)")
-    plots.title(
-        fig, "When not to pipeline", data, "modelled cycles; pipelining: LPT over whole tasks; all-reduce free",
-        "* still ahead where all links together carry one row of 32-bit numbers a cycle for the all-reduce",
+        "bars: means; 0.12 % and less are drawn at 0.12 %",
     )  # fmt: skip
     return fig

@@ -101,7 +101,8 @@ def compare(
     """Every way's schedule of every cell, replayed by the checker, and the proven bounds.
 
     Returns:
-        the variables of `WHAT` over [network, batch, array, processors, way]; `period_bound` and
+        the variables of `WHAT` over [network, batch, array, processors, way]; `gain`, the speedup over that of
+        contiguous min-max stages, NaN where there are more processors than layers; `period_bound` and
         `delay_bound` (of the schedule "CP-SAT"), proven by the solver, over all but way; `layers` [network].
 
     Raises:
@@ -137,6 +138,17 @@ def compare(
         bounds[..., 1],
         {"units": "updates", "long_name": "no schedule of that period has less delay, proven"},
     )
+    speedup = xr.DataArray(values[..., list(WHAT).index("speedup")], dims=(*dims, "way"))
+    fits = np.asarray(processors) <= np.array([network(name).depth for name in networks])[:, None]
+    if MINMAX in ways:
+        found["gain"] = (
+            (*dims, "way"),
+            (speedup / speedup[..., list(ways).index(MINMAX)])
+            .where(xr.DataArray(fits, dims=("network", "processors")))
+            .transpose(*dims, "way")
+            .values,
+            {"units": "1", "long_name": "speedup over contiguous min-max's, processors <= layers"},
+        )
     found["layers"] = (
         "network",
         [network(name).depth for name in networks],

@@ -1,10 +1,10 @@
-"""`python -m paraspike.pipelining solve`: the schedules of data/solved/, cell by cell, saved as they come."""
+"""`python -m paraspike.pipelining solve`: the schedules of `solved`, cell by cell, saved as they come."""
 
 import argparse
 import itertools
 
 from paraspike.errors import ReaderError
-from paraspike.pipelining import solved
+from paraspike.pipelining import solved, solving
 from paraspike.pipelining.networks import NETWORKS
 
 
@@ -18,6 +18,7 @@ def main(arguments=None) -> None:
     parser.add_argument("--processors", nargs="+", type=int, default=solved.PROCESSORS)
     parser.add_argument("--seconds", type=float, default=30.0, help="for every problem, at most")
     parser.add_argument("--workers", type=int, default=2, help="threads of the solver")
+    parser.add_argument("--rounds", type=int, default=0, help="of search between the points found")
     parser.add_argument("--again", action="store_true", help="cells that are solved already, too")
     asked = parser.parse_args(arguments)
     for name in asked.networks:
@@ -27,11 +28,16 @@ def main(arguments=None) -> None:
             if key in cells and not asked.again:
                 continue
             print(f"[{name} {number}/{len(keys)}]", end=" ", flush=True)
-            known = cells.get(key)
-            cells[key] = solved.solve(
-                name, *key, seconds=asked.seconds, workers=asked.workers, note=_say, known=known
+            cells[key] = solving.solve(
+                name,
+                *key,
+                seconds=asked.seconds,
+                workers=asked.workers,
+                note=_say,
+                known=cells.get(key),
+                rounds=asked.rounds,
             )
-            solved.save(cells, name)
+            solving.save(cells, name)
 
 
 def _say(line):

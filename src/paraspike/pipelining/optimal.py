@@ -12,9 +12,8 @@ from paraspike.errors import ReaderError
 from paraspike.pipelining.checker import check
 from paraspike.pipelining.heuristics import assigned, lpt
 from paraspike.pipelining.schedules import Piece, Schedule, settle
+from paraspike.pipelining.solved import METHOD
 from paraspike.pipelining.tasks import TaskGraph
-
-METHOD = "CP-SAT"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""The schedules experiment: its table against the schedules themselves, its claims, and its figures."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from spikepipe_pictures import legible, words
+
+from paraspike.errors import ReaderError
+from paraspike.papers import spikepipe_claims, spikepipe_extras, spikepipe_figures
+from paraspike.papers import spikepipe_schedules as ways
+from paraspike.pipelining import solved
+from paraspike.pipelining.heuristics import contiguous, lpt, wrap_around
+from paraspike.pipelining.networks import network
+from paraspike.pipelining.synchronous import all_reduce_bits, data_parallel
+from paraspike.pipelining.tasks import task_graph
+
+
+@pytest.fixture(scope="module")
+def data():
+    nets, batches, arrays, processors = ["mlp3", "amr4"], [1, 8], [32, 128], [3, 4]
+    parts = [
+        ways.compare(nets, batches, arrays, processors),
+        ways.frontier(nets, 1, 32, processors),
+        ways.against_data_parallel(nets, [1, 8], arrays, processors),
+    ]
+    merged = xr.merge(parts, join="exact", combine_attrs="drop_conflicts")
+    return merged.assign_attrs(scale="quick", backend="cpu")
+
+
+def test_the_table_holds_what_the_schedules_say(data):
+    graph = task_graph(network("amr4"), 8, (128, 128))
+    cell = data.sel(network="amr4", batch=8, array=128, processors=4)
+    for way, schedule in ((ways.LPT, lpt(graph, 4)), (ways.MINMAX, contiguous(graph, 4))):
+        here = cell.sel(way=way)
+        assert float(here["period"]) == schedule.period
+        assert float(here["speedup"]) == schedule.speedup == graph.total / schedule.period
+        assert float(here["total_delay"]) == sum(schedule.staleness)
+        assert float(here["utilisation"]) == pytest.approx(schedule.speedup / 4)
+        assert float(here["speedup_filled"]) < schedule.speedup
+    assert float(cell["period_bound"]) <= float(cell["period"].sel(way=ways.SOLVED))
+    assert float(cell["overhead"].sel(way=ways.MINMAX)) == 0
+
+
+def test_gains_are_over_standard_pipelining_and_up_to_as_many_processors_as_layers(data):
+    assert np.isnan(data["gain"].sel(network="mlp3", processors=4)).all()
+    gain = data["gain"].sel(network="amr4", batch=1, array=32, processors=3)
+    graph = task_graph(network("amr4"))
+    wanted = wrap_around(graph, 3).speedup / contiguous(graph, 3).speedup
+    assert float(gain.sel(way=ways.WRAP)) == pytest.approx(wanted)
+    assert float(gain.sel(way=ways.MINMAX)) == 1
+    assert "gain" not in ways.compare(["mlp3"], [1], [32], [2], [ways.LPT])
+
+
+def test_the_frontier_is_that_of_the_solved_cell(data):
+    cell = solved.cell("amr4", 1, 32, 3)
+    here = data.sel(network="amr4", processors=3)
+    count = len(cell.points)
+    assert here["frontier_delay"].values[:count].tolist() == [p.total_delay for p in cell.points]
+    assert np.isnan(here["frontier_delay"].values[count:]).all()
+    assert (np.diff(here["frontier_speedup"].values[:count]) < 0).all()
+
+
+def test_data_parallelism_against_pipelining(data):
+    graph = task_graph(network("amr4"), 8, (32, 32))
+    here = data.sel(network="amr4", map_batch=8, array=32, processors=4)
+    pipeline, parallel = lpt(graph, 4), data_parallel(graph, 4)
+    assert float(here["data_parallel_gain"]) == pipeline.period / parallel.period > 1
+    assert float(here["all_reduce"]) == all_reduce_bits(graph, 4)
+    rate = all_reduce_bits(graph, 4) / (pipeline.period - parallel.period)
+    assert float(here["break_even"]) == pytest.approx(rate)
+    alone = data.sel(network="amr4", map_batch=1, array=32, processors=4)
+    assert float(alone["data_parallel_gain"]) < 1 and np.isinf(float(alone["break_even"]))
+
+
+def test_what_is_not_there_is_refused():
+    with pytest.raises(ReaderError, match="ways \\['best'\\]"):
+        ways.compare(["mlp3"], [1], [32], [2], ["best"])
+    with pytest.raises(ReaderError, match="ways none"):
+        ways.compare(["mlp3"], [1], [32], [2], [])
+    with pytest.raises(ReaderError, match="5 processors is not solved"):
+        ways.compare(["mlp3"], [1], [32], [5])
+    with pytest.raises(ReaderError, match="'resnet' is unknown"):
+        ways.compare(["resnet"], [1], [32], [2])
+
+
+def claim(published):
+    return SimpleNamespace(published=published)
+
+
+@pytest.mark.parametrize(
+    ("values", "holds", "beyond"),
+    [([1.5, 1.8], True, False), ([1.0, 1.2], False, False), ([2.5, 2.5], True, True)],
+)
+def test_the_mean_gain_is_judged_within_a_tenth(values, holds, beyond):
+    array = xr.DataArray(
+        [[v, np.nan] for v in values], dims=("array", "x"), coords={"array": [32, 128]}
+    )
+    found = spikepipe_claims.mean_gain(None, claim(1.6), {"a": array}, {})
+    assert (found.holds, found.beyond) == (holds, beyond)
+    assert found.measured == pytest.approx(np.mean(values)) and "2 cells" in found.text
+
+
+def test_some_above_and_mean_below():
+    array = xr.DataArray([1.5, 2.1, np.nan])
+    found = spikepipe_claims.some_above(None, claim(2), {"a": array}, {})
+    assert found.holds and found.measured == 2.1 and "1 of 2" in found.text
+    assert not spikepipe_claims.some_above(None, claim(3), {"a": array}, {}).holds
+    shares = xr.DataArray([0.001, 0.007, np.nan])
+    found = spikepipe_claims.mean_below(None, claim(0.5), {"a": shares}, {})
+    assert found.holds and found.measured == pytest.approx(0.4) and "0.1 to 0.7 %" in found.text
+    assert not spikepipe_claims.mean_below(None, claim(0.3), {"a": shares}, {}).holds
+
+
+@pytest.mark.parametrize(
+    ("late", "published", "holds"),
+    [
+        ([89, 90, 91], 0, True),
+        ([70, 71, 69], 0, False),
+        ([70, 90, 95], 0, None),
+        ([85, 86, 84], 10, True),
+        ([60, 61, 62], 10, False),
+        ([75, 80, 95], 10, None),
+    ],
+)
+def test_lost_accuracy_is_judged_by_its_interval(late, published, holds):
+    accuracy = xr.DataArray(
+        [[[[90.0, 91, 90], late]]],
+        dims=("network", "optimizer", "arm", "seed"),
+        coords={
+            "network": ["net"],
+            "optimizer": ["Adam"],
+            "arm": ["exact", "per-layer 2(L-l)"],
+            "seed": [0, 1, 2],
+        },
+    )
+    tree = xr.DataTree.from_dict({"accuracy": xr.Dataset({"test_accuracy": accuracy})})
+    side = {"net": accuracy.sel(network="net", optimizer="Adam", arm="per-layer 2(L-l)")}
+    found = spikepipe_claims.loses_at_most(tree, claim(published), side, {})
+    assert found.holds is holds
+    assert found.measured == pytest.approx(np.mean([90, 91, 90]) - np.mean(late))
+
+
+@pytest.mark.parametrize("name", ["speedups", "relative", "communication"])
+def test_figures_are_legible(data, name):
+    fig = getattr(spikepipe_figures, name)(data)
+    legible(fig)
+    plt.close(fig)
+
+
+def test_the_map_is_legible_and_says_where_not_to_pipeline(data):
+    fig = spikepipe_extras.when(data)
+    legible(fig)
+    gain = data["data_parallel_gain"].sel(network="amr4", array=32, map_batch=8, processors=4)
+    assert f"{float(gain):.2f} *" in words(fig)
+    plt.close(fig)
+
+
+def test_the_table_shows_every_speedup_with_its_delay(data):
+    fig = spikepipe_figures.table(data)
+    fig.draw_without_rendering()
+    best = data.sel(network="amr4", processors=3, batch=1, array=32, way=ways.SOLVED)
+    shown = f"{float(best['speedup']):.2f} ({int(best['total_delay'])})"
+    assert shown == "2.96 (3)" and shown in words(fig)
+    plt.close(fig)

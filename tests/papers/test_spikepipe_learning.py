@@ -77,8 +77,8 @@ def test_it_learns_and_repeats():
 def test_divergence_is_chance_and_is_recorded(monkeypatch):
     found = fit(TINY, TRAIN, TEST, LATE, 1e38, 0, Course(2))
     assert found.diverged and found.accuracy == 25 and np.isnan(found.loss)
-    chosen = tune(TINY, TRAIN, LATE, [1e38, 0.02], [7, 8], Course(8))
-    assert chosen.rate == 0.02 and chosen.diverged.tolist() == [0, 2]
+    chosen = tune(TINY, TRAIN, EXACT, [1e38, 0.1], [7, 8], Course(12))
+    assert chosen.rate == 0.1 and chosen.diverged.tolist() == [0, 2]
     assert chosen.accuracy[1] == 25 and chosen.accuracy[0] > 25
     # In the last update, which no loss follows.
     monkeypatch.setattr(learning, "logits", lambda stack, x: torch.full((x.shape[1], 4), np.inf))

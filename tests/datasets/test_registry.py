@@ -44,7 +44,7 @@ def test_checksums_are_the_published_ones():
 def test_entries_are_whole(name):
     entry = dataset(name)
     assert entry.name == name and entry.title and entry.licence and entry.citation
-    assert entry.n_classes >= 10 and entry.n_units >= 700
+    assert entry.n_classes >= 10 and entry.n_units >= 256
     assert set(entry.counts) == {"train", "test"}
     assert import_module(entry.reader).__doc__
     assert bool(entry.parts) == (name in FETCHED)

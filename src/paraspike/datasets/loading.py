@@ -13,6 +13,7 @@ from paraspike.datasets import (
     encoders,
     events,
     idx,
+    modulation,
     nmnist,
     shd,
 )
@@ -23,7 +24,7 @@ from paraspike.errors import ReaderError
 from paraspike.randomness import permutation
 
 _IMAGES = ("digits", "mnist")
-_GENERATED = {"cochlea": cochlea, "blobs": blobs}
+_GENERATED = {"cochlea": cochlea, "blobs": blobs, "modulation": modulation}
 _READERS = {"shd": shd, "nmnist": nmnist, "dvsgesture": dvsgesture}
 
 
@@ -39,10 +40,10 @@ def load(
     """A split of a data set as events; images in latency code.
 
     Args:
-        name: cochlea, blobs, digits, shd, mnist, nmnist or dvsgesture.
+        name: cochlea, blobs, modulation, digits, shd, mnist, nmnist or dvsgesture.
         split: "train" or "test".
-        samples: how many recordings, a class-balanced choice (cochlea, blobs: that many are
-            generated); None for all (cochlea, blobs: 1,000 and 500).
+        samples: how many recordings, a class-balanced choice (cochlea, blobs, modulation: that many are
+            generated); None for all (those three: 1,000 and 500).
         allow_unverified: accept files whose checksum is not the published one.
         seed: of the choice, or of what is generated.
         folder: searched before $PARASPIKE_DATA and data/.

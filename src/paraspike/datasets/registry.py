@@ -233,6 +233,18 @@ DATASETS = {
             {"train": 1000, "test": 500},
             1.0,
         ),
+        Dataset(
+            "modulation",
+            "Synthetic radio recordings of RadioML's eleven modulations as constellation maps, generated",
+            "MIT",
+            "paraspike, this repository",
+            "",
+            "paraspike.datasets.modulation",
+            11,
+            16 * 16,
+            {"train": 1000, "test": 500},
+            0.064,
+        ),
     )
 }
 

@@ -26,7 +26,7 @@ def legible(*figures):
         fig.draw_without_rendering()
         assert fig.get_suptitle()
         for ax in fig.axes:
-            assert ax.lines or ax.patches or ax.collections
+            assert ax.lines or ax.patches or ax.collections or ax.images
         inside = texts(fig)
         boxes = np.array([t.get_window_extent().extents for t in inside])
         assert (boxes[:, :2] >= -1).all()

@@ -75,6 +75,7 @@ def relative(results) -> Figure:
         ax.axhline(1.6, color=plots.INK, ls="--", lw=1)
         ax.axhline(2, color=plots.INK, ls=":", lw=1)
         ax.set(xlabel="array and (micro)batch", ylabel="gain in speedup, modelled")
+        ax.set_xlim(-0.5, len(means) - 0.2)
         ax.set_title(
             f"{LABELS[way]}: mean {table['gain'].mean():.2f}, most {table['gain'].max():.2f}"
         )

@@ -262,7 +262,7 @@ def test_degradation_is_paired_over_seeds(results):
 
 def test_figures(results):
     fig = accuracy(results)
-    assert len(fig.axes) == 2 and fig.axes[0].get_title("left") == SMALL
+    assert len(fig.axes) == 2 and fig.axes[0].get_title("left") == f"{SMALL}, T = 3"
     assert len(weight_versions(results).axes) == 1
     accuracy(results.sel(arm=[LEAST], optimizer=["SGD"]))
 

@@ -35,7 +35,7 @@ def accuracy(results) -> Figure:
         top = axes[0, column]
         _points(top, here, "arm")
         top.axhline(float(here["chance"]), color=plots.PALE, lw=1, ls=":")
-        top.set(title=f"{name}, T = {np.atleast_1d(data.attrs['steps'])[column]}", ylim=(0, 100))
+        top.set(title=f"{name}, T = {int(here['steps'])}", ylim=(0, 100))
         labels = [
             "\n".join((*arm.rsplit(" ", 1), _delays(here["delays"].sel(arm=arm).values)))
             for arm in arms

@@ -60,8 +60,8 @@ def experiment(
     Returns:
         test_accuracy, diverged, loss [network, optimizer, arm, seed]; learning_rate [network, optimizer, arm];
         validation_accuracy and tuning_diverged [.., rate], tried_rate [optimizer, rate]; delays [network,
-        arm, layer], NaN past the last; chance, steps, own_steps [network]; where asked for version_test_accuracy,
-        version_diverged, version_learning_rate [version_network, optimizer, version, ...].
+        arm, layer], NaN past the last; chance, steps, own_steps [network]; where asked for
+        version_test_accuracy, version_diverged, version_learning_rate [version_network, optimizer, version, ...].
 
     Raises:
         ReaderError: no networks or optimisers, a network without data; as `delays_of`, `train_ways` and `fit`.

@@ -9,7 +9,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from paraspike.errors import ReaderError
-from paraspike.papers.spikepipe_inputs import Coded, coded, of_size
+from paraspike.papers.spikepipe_inputs import coded, of_size
 from paraspike.papers.spikepipe_learning import Course, Way, delays_of, train_ways
 from paraspike.pipelining.networks import NETWORKS
 from paraspike.pipelining.staleness import VERSIONS
@@ -61,7 +61,8 @@ def experiment(
         test_accuracy, diverged, loss [network, optimizer, arm, seed]; learning_rate [network, optimizer, arm];
         validation_accuracy and tuning_diverged [.., rate], tried_rate [optimizer, rate]; delays [network,
         arm, layer], NaN past the last; chance, steps, own_steps [network]; where asked for
-        version_test_accuracy, version_diverged, version_learning_rate [version_network, optimizer, version, ...].
+        version_test_accuracy, version_diverged, version_learning_rate [version_network, optimizer,
+        version, ...].
 
     Raises:
         ReaderError: no networks or optimisers, a network without data; as `delays_of`, `train_ways` and `fit`.
@@ -88,19 +89,10 @@ def experiment(
     parts, versions = [], []
     with tqdm(total=total, desc="ways to train", leave=False, disable=hide) as bar:
         for name, (network, delays, ways) in plan.items():
-            train, test = (
-                part if isinstance(part, Coded) else coded(part, network) for part in data[name]
-            )
+            train, test = (coded(part, network) for part in data[name])
+            every = list(ways.values())
             found = train_ways(
-                network,
-                train,
-                test,
-                list(ways.values()),
-                rates,
-                seeds,
-                tuning_seeds,
-                course,
-                bar.update,
+                network, train, test, every, rates, seeds, tuning_seeds, course, bar.update
             )
             table = {key: found[way] for key, way in ways.items()}
             parts.append(_arms(table, rates, seeds, network, delays, of_size(name).steps))

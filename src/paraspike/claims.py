@@ -30,7 +30,7 @@ VERDICTS = (
     "direction holds (synthetic)",
     "not tested here",
 )
-SYNTHETIC = ("cochlea", "digits", "blobs")
+SYNTHETIC = ("cochlea", "digits", "blobs", "modulation")
 
 
 class Claim(BaseModel):

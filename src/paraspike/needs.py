@@ -19,6 +19,7 @@ CLASSES = {
     "mnist": 10,
     "nmnist": 10,
     "blobs": 10,
+    "modulation": 11,
     "dvsgesture": 11,
 }
 CHANCES = 2.0

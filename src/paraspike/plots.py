@@ -26,7 +26,7 @@ COLOURS = {
     "ReLU": "#6E6E6E",
 }
 OTHERS = ("#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SYNTHETIC = ("cochlea", "blobs")
+SYNTHETIC = ("cochlea", "blobs", "modulation")
 # How strong a model's colour is for a regime or readout, and its hatch.
 SHADES = {
     "basic": (0.35, ""),

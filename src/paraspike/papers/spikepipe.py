@@ -170,36 +170,47 @@ def _blocks(kernel, like, neuron, *tensors):
 @njit
 def _forward(start, stop, steps, n, c, post, x, potential, spikes):
     s, m, threshold, zero, one = c[0], c[1], c[2], c[5], c[6]
-    delayed = np.empty(_TOGETHER, x.dtype)
+    row = np.empty(_TOGETHER, x.dtype)
     for left in range(start, stop, _TOGETHER):
         width = min(_TOGETHER, stop - left)
+        delayed = row[:width]
         delayed[:] = 0
         for t in range(steps):
             at = t * n + left
+            # Slices: a loop over them has no index to wrap, so it is vectorised.
+            now = x[at : at + width]
+            v_out, s_out = potential[at : at + width], spikes[at : at + width]
             for j in range(width):
-                given = s * x[at + j]
+                given = s * now[j]
                 v = given + delayed[j]
-                potential[at + j] = v
-                spikes[at + j] = one if v > threshold else zero
+                v_out[j] = v
+                s_out[j] = one if v > threshold else zero
                 delayed[j] = zero if v > threshold else given + m * v
 
 
 @njit
 def _backward(start, stop, steps, n, c, post, grad, potential, out):
     s, m, threshold, alpha, height, zero = c[0], c[1], c[2], c[3], c[4], c[5]
-    later = np.empty(_TOGETHER, grad.dtype)
+    row = np.empty(_TOGETHER, grad.dtype)
     for left in range(start, stop, _TOGETHER):
         width = min(_TOGETHER, stop - left)
+        later = row[:width]
         later[:] = 0
         for t in range(steps - 1, -1, -1):
             at = t * n + left
+            to_spike, v_in, i_out = (
+                grad[at : at + width],
+                potential[at : at + width],
+                out[at : at + width],
+            )
             for j in range(width):
-                v = potential[at + j]
-                kept = zero if v > threshold else later[j]
-                where = zero if post and v > threshold else v
+                v = v_in[j]
+                fired = v > threshold
+                kept = zero if fired else later[j]
+                where = zero if post & fired else v
                 slope = height if abs(where - threshold) <= alpha else zero
-                to_potential = slope * grad[at + j] + m * kept
-                out[at + j] = s * (to_potential + kept)
+                to_potential = slope * to_spike[j] + m * kept
+                i_out[j] = s * (to_potential + kept)
                 later[j] = to_potential
 
 

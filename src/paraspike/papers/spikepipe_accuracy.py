@@ -9,11 +9,13 @@ from scipy import stats
 from tqdm import tqdm
 
 from paraspike.errors import ReaderError
-from paraspike.papers.spikepipe_inputs import Coded, coded, of_size
+from paraspike.papers.spikepipe_inputs import coded, of_size
 from paraspike.papers.spikepipe_learning import Course, Way, delays_of, train_ways
+from paraspike.pipelining.networks import NETWORKS
 from paraspike.pipelining.staleness import VERSIONS
 from paraspike.results import describe
 
+_DEEPEST = max(network.depth for network in NETWORKS.values())
 _PERCENT = {
     "test_accuracy": "test accuracy",
     "validation_accuracy": "accuracy on held-back training samples, mean over the tuning seeds",
@@ -24,6 +26,8 @@ _NUMBERS = {
     "tried_rate": "learning rate tried",
     "diverged": "1 where the training diverged; its accuracy is chance",
     "loss": "training loss, mean over the last epoch",
+    "steps": "time steps",
+    "own_steps": "time steps of the network as it is scheduled",
 }
 
 
@@ -56,8 +60,9 @@ def experiment(
     Returns:
         test_accuracy, diverged, loss [network, optimizer, arm, seed]; learning_rate [network, optimizer, arm];
         validation_accuracy and tuning_diverged [.., rate], tried_rate [optimizer, rate]; delays [network,
-        arm, layer], NaN past the last; chance [network]; version_test_accuracy, version_diverged,
-        version_learning_rate [version_network, optimizer, version, ...] where asked for.
+        arm, layer], NaN past the last; chance, steps, own_steps [network]; where asked for
+        version_test_accuracy, version_diverged, version_learning_rate [version_network, optimizer,
+        version, ...].
 
     Raises:
         ReaderError: no networks or optimisers, a network without data; as `delays_of`, `train_ways` and `fit`.
@@ -84,37 +89,20 @@ def experiment(
     parts, versions = [], []
     with tqdm(total=total, desc="ways to train", leave=False, disable=hide) as bar:
         for name, (network, delays, ways) in plan.items():
-            train, test = (
-                part if isinstance(part, Coded) else coded(part, network) for part in data[name]
-            )
+            train, test = (coded(part, network) for part in data[name])
+            every = list(ways.values())
             found = train_ways(
-                network,
-                train,
-                test,
-                list(ways.values()),
-                rates,
-                seeds,
-                tuning_seeds,
-                course,
-                bar.update,
+                network, train, test, every, rates, seeds, tuning_seeds, course, bar.update
             )
             table = {key: found[way] for key, way in ways.items()}
-            mine = _table(table, rates, seeds, list(delays), "arm", network.name)
-            layers = np.arange(1, network.depth + 1)
-            mine["delays"] = (
-                ("network", "arm", "layer"),
-                [[list(map(float, delays[a])) for a in delays]],
-            )
-            mine["chance"] = ("network", [100 / network.layers[-1].n_out])
-            parts.append(mine.assign_coords(layer=layers))
+            parts.append(_arms(table, rates, seeds, network, delays, of_size(name).steps))
             if name in version_networks:
-                keys = [("", v) for v in VERSIONS]
-                made = _table(table, rates, seeds, keys, "version", network.name)
-                made = made.assign_coords(version=list(VERSIONS)).rename(network="version_network")
-                kept = ("test_accuracy", "diverged", "learning_rate")
-                versions.append(made[list(kept)].rename({k: f"version_{k}" for k in kept}))
-    joined = xr.concat(parts, "network", join="outer", coords="minimal", compat="override")
-    joined["tried_rate"] = (("optimizer", "rate"), _padded([sorted(r) for r in rates.values()]))
+                versions.append(_versions(table, rates, seeds, network))
+    joined = xr.concat(parts, "network", join="exact", coords="minimal", compat="override")
+    joined["tried_rate"] = (
+        ("optimizer", "rate"),
+        [_padded(sorted(r), joined.sizes["rate"]) for r in rates.values()],
+    )
     if versions:
         joined = joined.merge(xr.concat(versions, "version_network"))
     return _described(joined).assign_attrs(
@@ -122,8 +110,6 @@ def experiment(
         epochs=course.epochs,
         batch_size=course.batch_size,
         tuning_seeds=list(tuning_seeds),
-        steps=[plan[name][0].steps for name in networks],
-        own_steps=[of_size(name).steps for name in networks],
     )
 
 
@@ -161,31 +147,47 @@ def degradation(results: xr.Dataset, confidence: float = 0.95) -> xr.Dataset:
     )
 
 
+def _arms(table, rates, seeds, network, delays, own_steps):
+    made = _table(table, rates, seeds, list(delays), "arm", network.name)
+    rows = [_padded(delays[arm], _DEEPEST) for arm in delays]
+    made["delays"] = (("network", "arm", "layer"), [rows])
+    for name, value in (
+        ("chance", 100 / network.layers[-1].n_out),
+        ("steps", network.steps),
+        ("own_steps", own_steps),
+    ):
+        made[name] = ("network", [value])
+    return made.assign_coords(arm=list(delays), layer=np.arange(1, _DEEPEST + 1))
+
+
+def _versions(table, rates, seeds, network):
+    made = _table(table, rates, seeds, [("", v) for v in VERSIONS], "version", network.name)
+    made = made.assign_coords(version=list(VERSIONS)).rename(network="version_network")
+    kept = ("test_accuracy", "diverged", "learning_rate")
+    return made[list(kept)].rename({name: f"version_{name}" for name in kept})
+
+
 def _table(table, rates, seeds, keys, axis, network):
-    """One network's Dataset, keys along `axis`; `table`: (Chosen, outcomes) by (optimiser, key)."""
-    cell = lambda pick: [[[pick(*table[o, k]) for k in keys] for o in rates]]  # noqa: E731
-    most = max(map(len, rates.values()))
-    row = lambda values: [*map(float, values), *[np.nan] * (most - len(values))]  # noqa: E731
-    at = ("network", "optimizer", axis)
+    """One network's Dataset, `keys` along `axis`; `table`: (Chosen, outcomes) by (optimiser, key)."""
+    most, at = max(map(len, rates.values())), ("network", "optimizer", axis)
     fields = {
         "test_accuracy": ("seed", lambda _, out: [o.accuracy for o in out]),
         "diverged": ("seed", lambda _, out: [float(o.diverged) for o in out]),
         "loss": ("seed", lambda _, out: [o.loss for o in out]),
-        "validation_accuracy": ("rate", lambda chosen, _: row(chosen.accuracy)),
-        "tuning_diverged": ("rate", lambda chosen, _: row(chosen.diverged)),
+        "validation_accuracy": ("rate", lambda chosen, _: _padded(chosen.accuracy, most)),
+        "tuning_diverged": ("rate", lambda chosen, _: _padded(chosen.diverged, most)),
+        "learning_rate": (None, lambda chosen, _: chosen.rate),
     }
-    made = {name: ((*at, dim), cell(pick)) for name, (dim, pick) in fields.items()}
-    made["learning_rate"] = (at, cell(lambda chosen, _: chosen.rate))
+    made = {}
+    for name, (dim, pick) in fields.items():
+        cells = [[[pick(*table[o, key]) for key in keys] for o in rates]]
+        made[name] = (at if dim is None else (*at, dim), cells)
     coords = {"network": [network], "optimizer": list(rates), "seed": list(seeds)}
-    coords["rate"] = np.arange(1, most + 1)
-    if axis == "arm":
-        coords["arm"] = keys
-    return xr.Dataset(made, coords)
+    return xr.Dataset(made, coords | {"rate": np.arange(1, most + 1)})
 
 
-def _padded(rows):
-    most = max(map(len, rows))
-    return [[*map(float, row), *[np.nan] * (most - len(row))] for row in rows]
+def _padded(values, size):
+    return [*map(float, values), *[np.nan] * (size - len(values))]
 
 
 def _described(data):

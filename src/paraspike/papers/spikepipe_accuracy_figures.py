@@ -16,6 +16,7 @@ VERSION_NAMES = {
     "newest": "the newest",
     "average": "averaged",
 }
+LEGEND = {"fontsize": 8, "loc": "lower left", "frameon": True, "edgecolor": "none", "framealpha": 1}
 # The paper's bound for a large network, of its abstract.
 BOUND = 10
 
@@ -34,25 +35,27 @@ def accuracy(results) -> Figure:
         top = axes[0, column]
         _points(top, here, "arm")
         top.axhline(float(here["chance"]), color=plots.PALE, lw=1, ls=":")
-        top.set(title=name, ylim=(0, 100))
-        labels = [f"{arm}\n{_delays(here['delays'].sel(arm=arm).values)}" for arm in arms]
+        top.set(title=f"{name}, T = {int(here['steps'])}", ylim=(0, 100))
+        labels = [
+            "\n".join((*arm.rsplit(" ", 1), _delays(here["delays"].sel(arm=arm).values)))
+            for arm in arms
+        ]
         for ax in axes[:, column]:
             ax.set_xticks(np.arange(len(arms)), labels, fontsize=8)
             ax.set_xlim(-0.5, len(arms) - 0.5)
         if paired:
             _loss(axes[1, column], lost.sel(network=name))
     axes[0, 0].set_ylabel("test accuracy (%)")
-    axes[0, 0].legend(handles=_handles(data, "chance"), fontsize=8, loc="lower left")
+    axes[0, 0].legend(handles=_handles(data, "chance"), **LEGEND)
     if paired:
         axes[1, 0].set_ylabel(
             "accuracy lost against exact gradients\n(percentage points, 95 % interval)"
         )
     for ax, letter in zip(axes.flat, "ABCDEFGH", strict=False):
         plots.letter(ax, letter)
-    steps = ", ".join(str(n) for n in np.atleast_1d(data.attrs["steps"]))
     note = (
         f"{data.attrs['processors']} processors; below an arm the delays of its layers in updates; "
-        f"T = {steps}; {data.attrs['batch_size']} samples an update; learning rate chosen for every arm"
+        f"{data.attrs['batch_size']} samples an update; learning rate chosen for every arm"
     )
     plots.title(fig, "Accuracy under delayed gradients", data, note)
     return fig
@@ -79,7 +82,7 @@ def weight_versions(results) -> Figure:
                 exact = data["test_accuracy"].sel(network=name, optimizer=optimizer, arm="exact")
                 ax.axhline(float(exact.mean()), color=INKS.get(optimizer), lw=1, ls="--")
     axes[0, 0].set_ylabel("test accuracy (%)")
-    axes[0, 0].legend(handles=_handles(data, "chance", "exact"), fontsize=8, loc="lower left")
+    axes[0, 0].legend(handles=_handles(data, "chance", "exact"), **LEGEND)
     plots.title(fig, "Which weights the error goes back by: delays 2(L-l)", data)
     return fig
 

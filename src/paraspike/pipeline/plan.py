@@ -13,7 +13,7 @@ from paraspike.pipeline.description import Experiment, Paper, read_papers
 from paraspike.pipeline.jobs import Job, Plan, place
 from paraspike.provenance import reference
 
-EMBEDDED = ("cochlea", "digits", "blobs")
+EMBEDDED = ("cochlea", "digits", "blobs", "modulation")
 REQUIRED = ("output", "backend", "scale")
 
 

@@ -5,51 +5,28 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from multiprocessing import connection
 
 from paraspike.errors import ReaderError
+from paraspike.pipelining.desk import (
+    BEAT,
+    FIELDS,
+    KIND,
+    KINDS,
+    LAYER,
+    PHASE,
+    PHASES,
+    SAMPLE,
+    STEPS,
+    TICK,
+    serve,
+)  # fmt: skip
 from paraspike.threads import environment
 
-# Seconds between two beats, and between two looks of the parent.
-_TICK = 0.1
 # Seconds after a worker's failure in which a dead partner, its likely cause, may still show up.
 _GRACE = 0.5
-# gloo is never to give up by itself: the parent watches.
-_NEVER = timedelta(days=30)
-_FIELDS = 6
-_BEAT, _STEPS, _PHASE, _KIND, _LAYER, _SAMPLE = range(_FIELDS)
-_PHASES = ("starting", "idle", "waiting", "running")
-_KINDS = ("", "F", "B", "W")
-
-
-class Desk:
-    """A worker's place in the crew, given to the function it runs.
-
-    Attributes:
-        rank: its number, from 0; also its rank in torch.distributed's default group.
-    """
-
-    def __init__(self, rank: int, board, pipe):
-        self.rank, self._board, self._pipe = rank, board, pipe
-
-    def say(self, phase: str, kind: str = "", layer: int = 0, sample: int = 0) -> None:
-        """Write down, for the parent to read, what comes now: waiting or running, at which task."""
-        at = self.rank * _FIELDS
-        values = (_PHASES.index(phase), _KINDS.index(kind), layer, sample)
-        self._board[at + _PHASE : at + _FIELDS] = values
-        self._board[at + _STEPS] += 1
-
-    def together(self) -> None:
-        """Return when all processes of this job have come here."""
-        self.say("waiting")
-        self._pipe.send(("ready", None))
-        self._pipe.recv()
-        self.say("running")
 
 
 class Crew:
@@ -75,7 +52,7 @@ class Crew:
         from torch.distributed import TCPStore
 
         begin, context = time.perf_counter(), multiprocessing.get_context("spawn")
-        self._board = context.RawArray("q", processes * _FIELDS)
+        self._board = context.RawArray("q", processes * FIELDS)
         self._processes, self._pipes = [], []
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         try:
@@ -83,7 +60,7 @@ class Crew:
                 ours, theirs = context.Pipe()
                 job = (rank, processes, self._store.port, threads, self._board, theirs)
                 process = context.Process(
-                    target=_serve, args=job, name=f"processor {rank}", daemon=True
+                    target=serve, args=job, name=f"processor {rank}", daemon=True
                 )
                 with _environment(environment(threads)):
                     process.start()
@@ -148,7 +125,7 @@ class Crew:
         answers, ready, watch = {}, 0, _Watch(self._board, patience)
         while len(answers) < count:
             pending = [rank for rank in range(count) if rank not in answers]
-            connection.wait([*(self._pipes[r] for r in pending), *self._sentinels()], _TICK)
+            connection.wait([*(self._pipes[r] for r in pending), *self._sentinels()], TICK)
             for rank in pending:
                 with self._naming(rank):
                     if not self._pipes[rank].poll():
@@ -203,16 +180,16 @@ class Crew:
         return f"processor {rank} (pid {self._processes[rank].pid})"
 
     def _place(self, rank):
-        fields = self._board[rank * _FIELDS : (rank + 1) * _FIELDS]
+        fields = self._board[rank * FIELDS : (rank + 1) * FIELDS]
         task = ""
-        if fields[_KIND]:
-            task = f"{_KINDS[fields[_KIND]]}{fields[_LAYER]} of sample {fields[_SAMPLE]}"
+        if fields[KIND]:
+            task = f"{KINDS[fields[KIND]]}{fields[LAYER]} of sample {fields[SAMPLE]}"
         return {
             "starting": "while it started",
             "idle": "while it had nothing to do",
             "waiting": f"while it waited for what {task or 'its work'} needs",
             "running": f"in {task or 'its work'}",
-        }[_PHASES[fields[_PHASE]]]
+        }[PHASES[fields[PHASE]]]
 
     def _all_places(self):
         ranks = range(len(self._processes))
@@ -229,17 +206,19 @@ class _Watch:
         """(rank, how) of those to blame: no beat, no end of a task, or all of them waiting."""
         now, stuck = time.monotonic(), []
         for rank in ranks:
-            fields = self.board[rank * _FIELDS : (rank + 1) * _FIELDS]
-            for what in (_BEAT, _STEPS):
+            fields = self.board[rank * FIELDS : (rank + 1) * FIELDS]
+            for what in (BEAT, STEPS):
                 value, since = self.seen.get((rank, what), (None, now))
                 if fields[what] != value:
                     self.seen[rank, what] = fields[what], now
                 elif now - since > self.patience:
-                    if what == _BEAT:
+                    if what == BEAT:
                         return [(rank, "does not respond")]
-                    stuck.append((rank, _PHASES[fields[_PHASE]]))
+                    stuck.append((rank, PHASES[fields[PHASE]]))
         hung = [(rank, "hangs") for rank, phase in stuck if phase != "waiting"]
-        return hung or (stuck if len(stuck) == len(ranks) else [])
+        if not hung and len(stuck) == len(ranks):
+            hung = [(rank, "waits, as all others do,") for rank, _ in stuck]
+        return hung
 
 
 @contextlib.contextmanager
@@ -254,40 +233,3 @@ def _environment(variables):
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _serve(rank, processes, port, threads, board, pipe):
-    """A worker's life: joins the group, says it is here, runs what it is told to."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_beat, args=(board, rank * _FIELDS + _BEAT), daemon=True).start()
-    desk = Desk(rank, board, pipe)
-    try:
-        import torch
-        from torch import distributed
-
-        torch.set_num_threads(threads)
-        store = distributed.TCPStore("127.0.0.1", port, is_master=False, timeout=_NEVER)
-        distributed.init_process_group(
-            "gloo", store=store, rank=rank, world_size=processes, timeout=_NEVER
-        )
-        answer = None
-        while True:
-            desk.say("idle")
-            pipe.send(("done", answer))
-            function, arguments = pipe.recv()
-            desk.say("running")
-            answer = function(desk, *arguments)
-    except EOFError:
-        return
-    except Exception:
-        pipe.send(("failed", traceback.format_exc()))
-        # Alive until it is killed, so that its partners fail of nothing.
-        threading.Event().wait()
-
-
-def _beat(board, at):
-    """Beat until this process's parent is gone, then end it."""
-    parent = multiprocessing.parent_process().sentinel
-    while not connection.wait([parent], _TICK):
-        board[at] += 1
-    os._exit(1)

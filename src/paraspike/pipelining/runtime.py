@@ -14,7 +14,9 @@ from torch.nn.functional import cross_entropy
 from paraspike.errors import ReaderError
 from paraspike.pipelining.checker import check
 from paraspike.pipelining.crew import Crew
-from paraspike.pipelining.runtime_worker import Event, Plan, padding, work
+from paraspike.pipelining.cut import padding
+from paraspike.pipelining.runtime_plan import Event, Plan
+from paraspike.pipelining.runtime_worker import work
 from paraspike.pipelining.schedules import Schedule
 
 

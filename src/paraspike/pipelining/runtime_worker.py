@@ -2,171 +2,14 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 from torch.func import functional_call
 
 from paraspike.errors import ReaderError
-
-# What passes between tasks, as in `communication`: spikes into a layer, its currents, dS, a version of weights.
-WHAT = ("spikes", "state", "error", "weights")
-
-
-class Item(NamedTuple):
-    """What passes between tasks: `number` is the sample, of weights the version."""
-
-    what: str
-    layer: int
-    number: int
-
-
-class Event(NamedTuple):
-    """A task that ran: `version` of the weights it read (W: made); begin and end in seconds of the run."""
-
-    processor: int
-    kind: str
-    layer: int
-    sample: int
-    version: int
-    begin: float
-    end: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The static table all processors work by; tasks and layers as (kind, layer from 1).
-
-    Attributes:
-        place: processor of each task.  start: its cycle in repetition 0.  period: cycles.
-        shift: F and B of sample n read weights of version max(0, n + shift).
-        updates: N, samples.  depth: L.
-        shapes: of each (what, layer), for one sample.  dtype: of all of them.
-    """
-
-    place: dict[tuple[str, int], int]
-    start: dict[tuple[str, int], int]
-    period: int
-    shift: dict[tuple[str, int], int]
-    updates: int
-    depth: int
-    shapes: dict[tuple[str, int], tuple[int, ...]]
-    dtype: torch.dtype
-
-    def order(self, processor: int) -> list[tuple[str, int, int]]:
-        """(kind, layer, sample) of all of a processor's tasks, by their start."""
-        own = [key for key, where in self.place.items() if where == processor]
-        every = [(*key, n) for n in range(self.updates) for key in own]
-        return sorted(every, key=lambda task: self.start[task[:2]] + task[2] * self.period)
-
-    def version(self, kind: str, layer: int, sample: int) -> int:
-        return max(0, sample + self.shift[kind, layer])
-
-    def needs(self, kind: str, layer: int, sample: int) -> list[Item]:
-        """What must lie on a task's processor before it starts, but for what F kept there."""
-        here, forward = self.place[kind, layer], self.place["F", layer]
-        items = []
-        if kind != "F":
-            items.append(Item("error", layer, sample))
-        if kind != "W":
-            items.append(Item("weights", layer, self.version(kind, layer, sample)))
-        if kind != "F" and here != forward:
-            items.append(Item("state", layer, sample))
-        # B and W of one processor open the layer once, with its spikes.
-        if (kind == "F" and layer > 1) or (
-            kind != "F" and here == self.place["W", layer] != forward
-        ):
-            items.append(Item("spikes", layer, sample))
-        return items
-
-    def targets(self, item: Item) -> set[int]:
-        """Processors that want an item, its maker's among them."""
-        what, layer, number = item
-        if what == "weights":
-            # Past the last sample nobody reads.
-            readers = [
-                key for key in (("F", layer), ("B", layer))
-                if key in self.shift and 0 <= number - self.shift[key] < self.updates
-            ]  # fmt: skip
-        else:
-            kinds = {"spikes": "FW", "state": "BW", "error": "BW"}[what]
-            readers = [(kind, layer) for kind in kinds if (kind, layer) in self.place]
-        found = {self.place[key] for key in readers}
-        return found - {self.place["F", layer]} if what == "state" else found
-
-    def tag(self, item: Item) -> int:
-        return (item.number * self.depth + item.layer - 1) * len(WHAT) + WHAT.index(item.what)
-
-
-def padding(synapse: nn.Conv2d) -> list[int] | None:
-    """Zeros on each side of a plane, [rows, columns]; None if they differ from side to side."""
-    if synapse.padding_mode != "zeros" or isinstance(synapse.padding, tuple):
-        return list(synapse.padding) if synapse.padding_mode == "zeros" else None
-    if synapse.padding == "valid":
-        return [0, 0]
-    both = [d * (k - 1) for d, k in zip(synapse.dilation, synapse.kernel_size, strict=True)]
-    return [total // 2 for total in both] if not any(total % 2 for total in both) else None
-
-
-def gradients(synapse, weight, rows, error, mask):
-    """Of input, weight and bias, those that `mask` names, from the error of the output: what autograd computes
-    for them, in its own kernels, but each without the others."""
-    if isinstance(synapse, nn.Linear):
-        error2 = error.flatten(0, -2)
-        return (
-            error @ weight if mask[0] else None,
-            error2.t() @ rows.flatten(0, -2) if mask[1] else None,
-            error2.sum(0) if mask[2] else None,
-        )
-    sizes = [synapse.out_channels]
-    return torch.ops.aten.convolution_backward(
-        error, rows, weight, sizes, synapse.stride, padding(synapse), synapse.dilation, False,
-        [0, 0], synapse.groups, mask,
-    )  # fmt: skip
-
-
-class Cut:
-    """A sample's way through a layer, cut at the synapse: x -> rows, and currents -> out.
-
-    Args:
-        x: the layer's input; only its shape counts where no gradient of weights is wanted, for before
-            its synapse a layer is linear.
-        affine: currents of rows.
-    """
-
-    def __init__(self, module: nn.Module, x: torch.Tensor, affine: Callable):
-        def synapse(rows):
-            self.rows = rows
-            with torch.no_grad():
-                self.currents = affine(rows)
-            return self.currents.requires_grad_()
-
-        self.x, self.module, self._back = x.detach().requires_grad_(), module, None
-        self.out = module(self.x, synapse)
-
-    def back(self, error):
-        """dI, through the neurons; computed by the first of B and W that runs here."""
-        if self._back is None:
-            self._back = torch.autograd.grad(self.out, self.currents, error)[0]
-            self.out = None
-        return self._back
-
-    def below(self, error, weight):
-        """B: dS of the layer below."""
-        synapse = self.module.synapse
-        rows = gradients(synapse, weight, self.rows, self.back(error), [True, False, False])[0]
-        return torch.autograd.grad(self.rows, self.x, rows)[0]
-
-    def update(self, error):
-        """W: gradients of weight and, if there is one, bias."""
-        synapse = self.module.synapse
-        mask = [False, True, synapse.bias is not None]
-        return gradients(
-            synapse, synapse.weight.detach(), self.rows.detach(), self.back(error), mask
-        )[1:]
+from paraspike.pipelining.cut import Cut
+from paraspike.pipelining.runtime_plan import Event, Item, Plan
 
 
 class Worker:
@@ -215,7 +58,6 @@ class Worker:
             for item in needs:
                 self.release(item)
             self.settle(plan.start[kind, layer] + (sample - 1) * plan.period)
-        self.desk.say("waiting")
         self.settle(None)
         made = {
             layer: {k: p.detach().numpy() for k, p in self.synapse(layer).named_parameters()}
@@ -341,46 +183,29 @@ class Worker:
                 continue
             tensor = tensor.contiguous()
             work = distributed.isend(tensor, target, tag=self.plan.tag(item))
-            self.sends.append((self.due(item), work, tensor))
+            self.sends.append((self.plan.due(item), work, tensor))
             self.sent[item.what] += tensor.nbytes
-
-    def due(self, item):
-        """The last cycle at which a reader of the item may start."""
-        kinds = [k for k in "FBW" if (k, item.layer) in self.plan.start]
-        latest = max(self.plan.start[k, item.layer] for k in kinds)
-        delay = min([0, *self.plan.shift.values()]) if item.what == "weights" else 0
-        return latest + (item.number - delay) * self.plan.period
 
     def settle(self, cycle):
         """Let go of what was sent to tasks that started before a cycle; None: of all. Those tasks wait for
         nothing that comes after it, so that this cannot lock up."""
         while self.sends and (cycle is None or self.sends[0][0] < cycle):
+            self.desk.say("waiting")
             self.sends.popleft()[1].wait()
 
     def post(self, tasks):
         """Ask for what tasks need from elsewhere, ahead of them: one repetition, so that it comes meanwhile."""
         for task in tasks:
             for item in self.plan.needs(*task):
-                made_here = self.maker(item) == self.me or item[::2] == ("weights", 0)
+                made_here = self.plan.maker(item) == self.me or item[::2] == ("weights", 0)
                 if made_here or item in self.posted or item in self.store:
                     continue
                 buffer = torch.empty(self.plan.shapes[item[:2]], dtype=self.plan.dtype)
                 tag = self.plan.tag(item)
                 self.posted[item] = (
-                    distributed.irecv(buffer, self.maker(item), tag=tag),
+                    distributed.irecv(buffer, self.plan.maker(item), tag=tag),
                     buffer,
                 )
-
-    def maker(self, item):
-        """The processor that makes an item."""
-        what, layer, _ = item
-        key = {
-            "spikes": ("F", max(1, layer - 1)),
-            "state": ("F", layer),
-            "error": ("B", layer + 1) if layer < self.plan.depth else ("F", layer),
-            "weights": ("W", layer),
-        }[what]
-        return self.plan.place[key]
 
 
 def work(desk, plan: Plan, factory, source, optimizer_factory, loss, trace):

@@ -1,0 +1,264 @@
+"""SpikePipe's wall time: what each arm of the comparison runs inside its processes, on the same samples."""
+
+import functools
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn.functional import cross_entropy
+
+from paraspike.papers.spikepipe_layers import layers
+from paraspike.pipelining.cut import Cut
+from paraspike.pipelining.networks import Network
+from paraspike.pipelining.staleness import Emulator
+from paraspike.threads import set_threads
+
+# torch.distributed.pipelining's schedules; V: stages on a rank, in the shape of a V or not.
+PIPELINES = {
+    "torch 1F1B": ("1F1B", 1, False),
+    "torch Interleaved1F1B": ("Interleaved1F1B", 2, False),
+    "torch InterleavedZeroBubble": ("InterleavedZeroBubble", 2, False),
+    "torch ZBVZeroBubble": ("ZBVZeroBubble", 2, True),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network, its samples and how it is trained: factory, source and optimiser of every arm.
+
+    Attributes:
+        batch: samples of an update.  updates: of a timed run.
+        rate: share of ones in the input.  learning_rate: of SGD, momentum 0.9.
+    """
+
+    network: Network
+    batch: int
+    updates: int
+    seed: int = 0
+    rate: float = 0.1
+    learning_rate: float = 0.01
+
+    def __call__(self) -> list[nn.Module]:
+        return layers(self.network, seed=self.seed)
+
+    def inputs(self, sample: int) -> torch.Tensor:
+        """Spikes [T, B, ...] of one update."""
+        return self._drawn(sample)[0]
+
+    def labels(self, sample: int) -> torch.Tensor:
+        """int64 [B]."""
+        return self._drawn(sample)[1]
+
+    def _drawn(self, sample):
+        return _drawn(self.network, self.batch, self.seed, self.rate, sample)
+
+    def optimizer(self, parameters) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, self.learning_rate, momentum=0.9)
+
+
+@functools.lru_cache(256)
+def _drawn(network, batch, seed, rate, sample):
+    first, generator = network.layers[0], torch.Generator().manual_seed(1000 * seed + sample)
+    shape = (first.n_in, first.side, first.side) if first.kernel > 1 else (first.n_in,)
+    x = torch.rand((network.steps, batch, *shape), generator=generator) < rate
+    return x.float(), torch.randint(0, network.layers[-1].n_out, (batch,), generator=generator)
+
+
+def draw(desk, job: Job) -> None:
+    """Make all samples, before a clock runs; a process keeps the latest 256."""
+    for sample in range(job.updates):
+        job.inputs(sample)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process did of an arm: its clock at begin and end, weights by (layer, name), bytes it sent in an
+    update, and the share of the time it was at work, NaN where that is not known."""
+
+    begin: float
+    end: float
+    weights: dict[tuple[int, str], np.ndarray]
+    sent: int = 0
+    busy: float = float("nan")
+
+
+def plain(desk, job: Job, threads: int = 1) -> Share:
+    """Training in one process."""
+    set_threads(threads)
+    stack = job()
+    optimizer = job.optimizer([p for layer in stack for p in layer.parameters()])
+    _step(stack, job, 0)
+    begin = _begin(desk, stack)
+    for sample in range(job.updates):
+        _step(stack, job, sample)
+        optimizer.step()
+        optimizer.zero_grad()
+    end = time.perf_counter()
+    set_threads(1)
+    return Share(begin, end, _weights(enumerate(stack)), busy=1.0)
+
+
+def data_parallel(desk, job: Job, processes: int) -> Share:
+    """Each process its part of every batch; gradients are summed by gloo, as one vector."""
+    stack, size = job(), job.batch // processes
+    part = slice(desk.rank * size, (desk.rank + 1) * size)
+    parameters = [p for layer in stack for p in layer.parameters()]
+    optimizer, talking = job.optimizer(parameters), 0.0
+    _step(stack, job, 0, part)
+    distributed.all_reduce(torch.zeros(sum(p.numel() for p in parameters)))
+    begin = _begin(desk, stack)
+    for sample in range(job.updates):
+        _step(stack, job, sample, part)
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        clock = time.perf_counter()
+        distributed.all_reduce(flat)
+        talking += time.perf_counter() - clock
+        flat /= processes
+        for p, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = grad.view_as(p)
+        optimizer.step()
+        optimizer.zero_grad()
+    end = time.perf_counter()
+    # Of a ring: each sends 2 (R - 1) / R gradients.
+    sent = 2 * (processes - 1) * flat.nbytes // processes
+    return Share(begin, end, _weights(enumerate(stack)), sent, 1 - talking / (end - begin))
+
+
+class _Swap(torch.autograd.Function):
+    """Dims 0 and 1 exchanged, both ways as copies: torch's pipelines send no view."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+
+
+class Stage(nn.Module):
+    """Layers as a stage of torch's pipelines, batch on dim 0: [B, T, ...] -> [B, T, ...] or [B, classes]."""
+
+    def __init__(self, members):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x):
+        x = _Swap.apply(x)
+        for member in self.members:
+            x = member(x)
+        return x if x.ndim == 2 else _Swap.apply(x)
+
+
+def pipeline(desk, job: Job, processes: int, arm: str, counts, micro: int) -> Share:
+    """A synchronous schedule of torch.distributed.pipelining, flushed at every update.
+
+    Args:
+        arm: of PIPELINES.  counts: layers of each stage.  micro: microbatches of a batch.
+    """
+    from torch.distributed.pipelining import PipelineStage
+    from torch.distributed.pipelining.schedules import get_schedule_class
+
+    name, chunks, v_shaped = PIPELINES[arm]
+    stack, bounds = job(), np.cumsum([0, *counts])
+    ranks = [s if s < processes else 2 * processes - 1 - s for s in range(len(counts))]
+    ranks = ranks if v_shaped else [s % processes for s in range(len(counts))]
+    mine = [s for s, rank in enumerate(ranks) if rank == desk.rank]
+    modules = {s: Stage(stack[bounds[s] : bounds[s + 1]]) for s in mine}
+    stages = [PipelineStage(modules[s], s, len(counts), torch.device("cpu")) for s in mine]
+    made = get_schedule_class(name)(
+        stages if chunks > 1 else stages[0], micro, loss_fn=cross_entropy
+    )
+    optimizer = job.optimizer([p for module in modules.values() for p in module.parameters()])
+
+    def step(sample):
+        x = [job.inputs(sample).transpose(0, 1).contiguous()] if 0 in mine else []
+        last = {"target": job.labels(sample)} if len(counts) - 1 in mine else {}
+        made.step(*x, **last)
+
+    # The first step finds out the shapes.
+    step(0)
+    begin = _begin(desk, modules.values())
+    for sample in range(job.updates):
+        step(sample)
+        optimizer.step()
+        optimizer.zero_grad()
+    end = time.perf_counter()
+    sent = 0
+    for s in mine:
+        # Spikes to the stage above, their gradient to the stage below.
+        if s + 1 < len(counts) and ranks[s + 1] != desk.rank:
+            sent += _bytes_above(job, bounds[s + 1])
+        if s > 0 and ranks[s - 1] != desk.rank:
+            sent += _bytes_above(job, bounds[s])
+    numbered = [(k, stack[k]) for s in mine for k in range(bounds[s], bounds[s + 1])]
+    return Share(begin, end, _weights(numbered), sent)
+
+
+def emulated(desk, job: Job, staleness) -> dict:
+    """Weights of `Emulator` after the job's updates, stash."""
+    stack = job()
+    optimizer = job.optimizer([p for layer in stack for p in layer.parameters()])
+    emulator = Emulator(stack, staleness, optimizer)
+    for sample in range(job.updates):
+        emulator.step(job.inputs(sample), job.labels(sample))
+    return _weights(enumerate(stack))
+
+
+def task_seconds(desk, job: Job, repeats: int = 3) -> np.ndarray:
+    """Seconds of F, B and W of each layer in this process, [layer, 3], the least of some repeats; the neurons'
+    way back counts to B, of the first layer, which has none (1 us), to W."""
+    stack, found = job(), np.full((repeats + 1, job.network.depth, 3), np.inf)
+    optimizers = [job.optimizer(list(layer.parameters())) for layer in stack]
+    for repeat in range(repeats + 1):
+        x, cuts = job.inputs(0), []
+        for number, layer in enumerate(stack):
+            clock = time.perf_counter()
+            cuts.append(Cut(layer, x, layer.synapse))
+            x = cuts[-1].out.detach()
+            found[repeat, number, 0] = time.perf_counter() - clock
+        logits = x.requires_grad_()
+        error = torch.autograd.grad(cross_entropy(logits, job.labels(0)), logits)[0]
+        for number in reversed(range(len(stack))):
+            clock, synapse, above = time.perf_counter(), stack[number].synapse, error
+            if number:
+                error = cuts[number].below(above, synapse.weight.detach())
+            between = time.perf_counter()
+            pair = cuts[number].update(above)
+            for p, grad in zip((synapse.weight, synapse.bias), pair, strict=True):
+                p.grad = grad
+            optimizers[number].step()
+            found[repeat, number, 1] = between - clock if number else 1e-6
+            found[repeat, number, 2] = time.perf_counter() - between
+    return found[1:].min(0)
+
+
+def _step(stack, job, sample, part=slice(None)):
+    """Gradients of one update's samples."""
+    x = job.inputs(sample)[:, part]
+    for layer in stack:
+        x = layer(x)
+    cross_entropy(x, job.labels(sample)[part]).backward()
+
+
+def _begin(desk, modules):
+    """The clock, when all are ready and what the first step left is forgotten."""
+    for module in modules:
+        module.zero_grad()
+    desk.together()
+    return time.perf_counter()
+
+
+def _weights(numbered):
+    return {
+        (number, name): p.detach().numpy().copy()
+        for number, layer in numbered
+        for name, p in layer.synapse.named_parameters()
+    }
+
+
+def _bytes_above(job, layer):
+    """Of the spikes, or their gradient, between layers `layer` and `layer` + 1, float32."""
+    return job.batch * job.network.steps * job.network.layers[layer].inputs * 4

@@ -68,6 +68,7 @@ def _drawn(network, batch, seed, rate, sample):
 
 def draw(desk, job: Job) -> None:
     """Make all samples, before a clock runs; a process keeps the latest 256."""
+    desk.say("running")
     for sample in range(job.updates):
         job.inputs(sample)
 
@@ -202,6 +203,7 @@ def emulated(desk, job: Job, staleness) -> dict:
     stack = job()
     optimizer = job.optimizer([p for layer in stack for p in layer.parameters()])
     emulator = Emulator(stack, staleness, optimizer)
+    desk.say("running")
     for sample in range(job.updates):
         emulator.step(job.inputs(sample), job.labels(sample))
     return _weights(enumerate(stack))
@@ -212,6 +214,7 @@ def task_seconds(desk, job: Job, repeats: int = 3) -> np.ndarray:
     way back counts to B, of the first layer, which has none (1 us), to W."""
     stack, found = job(), np.full((repeats + 1, job.network.depth, 3), np.inf)
     optimizers = [job.optimizer(list(layer.parameters())) for layer in stack]
+    desk.say("running")
     for repeat in range(repeats + 1):
         x, cuts = job.inputs(0), []
         for number, layer in enumerate(stack):

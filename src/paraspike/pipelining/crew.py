@@ -37,7 +37,7 @@ class Crew:
 
     Args:
         processes: how many.  threads: of each, for torch, OpenMP and Numba.
-        starting: seconds they may take to start.
+        starting: seconds they may take to start, and a function to prepare its work.
 
     Attributes:
         started: seconds it took to start all of them.  pids: their process ids, by rank.
@@ -51,6 +51,7 @@ class Crew:
             raise ReaderError(f"{processes} processes of {threads} threads", "Crew", "1 or more")
         from torch.distributed import TCPStore
 
+        self._starting = starting
         begin, context = time.perf_counter(), multiprocessing.get_context("spawn")
         self._board = context.RawArray("q", processes * FIELDS)
         self._processes, self._pipes = [], []
@@ -122,7 +123,7 @@ class Crew:
 
     def _gather(self, count: int, patience: float) -> list:
         """The first `count` processes' answers; watches all of them meanwhile."""
-        answers, ready, watch = {}, 0, _Watch(self._board, patience)
+        answers, ready, watch = {}, 0, _Watch(self._board, patience, self._starting)
         while len(answers) < count:
             pending = [rank for rank in range(count) if rank not in answers]
             connection.wait([*(self._pipes[r] for r in pending), *self._sentinels()], TICK)
@@ -199,19 +200,21 @@ class Crew:
 class _Watch:
     """Which processes have been silent for too long."""
 
-    def __init__(self, board, patience):
-        self.board, self.patience, self.seen = board, patience, {}
+    def __init__(self, board, patience, starting):
+        self.board, self.patience, self.starting, self.seen = board, patience, starting, {}
 
     def hung(self, ranks):
         """(rank, how) of those to blame: no beat, no end of a task, or all of them waiting."""
         now, stuck = time.monotonic(), []
         for rank in ranks:
             fields = self.board[rank * FIELDS : (rank + 1) * FIELDS]
+            slow = PHASES[fields[PHASE]] == "starting"
+            patience = max(self.patience, self.starting) if slow else self.patience
             for what in (BEAT, STEPS):
                 value, since = self.seen.get((rank, what), (None, now))
                 if fields[what] != value:
                     self.seen[rank, what] = fields[what], now
-                elif now - since > self.patience:
+                elif now - since > patience:
                     if what == BEAT:
                         return [(rank, "does not respond")]
                     stuck.append((rank, PHASES[fields[PHASE]]))

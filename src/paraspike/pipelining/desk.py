@@ -30,7 +30,8 @@ class Desk:
         self.rank, self._board, self._pipe = rank, board, pipe
 
     def say(self, phase: str, kind: str = "", layer: int = 0, sample: int = 0) -> None:
-        """Write down, for the parent to read, what comes now: waiting or running, at which task."""
+        """Write down, for the parent to read, what comes now: waiting or running, at which task. A function
+        that has said neither nor been `together` is still starting, for which it has the crew's time."""
         at = self.rank * FIELDS
         values = (PHASES.index(phase), KINDS.index(kind), layer, sample)
         self._board[at + PHASE : at + FIELDS] = values
@@ -63,7 +64,7 @@ def serve(rank, processes, port, threads, board, pipe):
             desk.say("idle")
             pipe.send(("done", answer))
             function, arguments = pipe.recv()
-            desk.say("running")
+            desk.say("starting")
             answer = function(desk, *arguments)
     except EOFError:
         return

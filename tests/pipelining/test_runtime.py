@@ -181,10 +181,14 @@ def test_newest_is_the_version_that_is_newest_by_the_schedule(crew, seed, wanted
 
 
 def test_a_newer_version_that_is_there_already_is_not_read(crew):
-    """F1 comes late, held up by W2 of its processor, which W1 does not wait for."""
+    """F1 comes late, held up by W2 before it, while the other processor goes on as far as it can."""
     graph = task_graph(DENSE, 3)
-    chosen = {task.key: int(task.name not in ("F1", "W2")) for task in graph.tasks}
-    schedule = heuristics.assigned(graph, 2, chosen)
+    clock, pieces = [0, 0], []
+    for task in sorted(graph.tasks, key=lambda task: task.name != "W2"):
+        processor = int(task.name not in ("F1", "W2"))
+        pieces.append(Piece(*task.key, processor, clock[processor], task.cycles))
+        clock[processor] += task.cycles
+    schedule = settle(graph, "W2 first", 2, max(clock), pieces)
     result = train(
         schedule, example.dense_layers, Batches(DENSE), UPDATES, example.SlowSecond,
         crew=crew, trace=True,

@@ -15,14 +15,6 @@ from paraspike.pipelining.networks import Network
 from paraspike.pipelining.staleness import Emulator
 from paraspike.threads import set_threads
 
-# torch.distributed.pipelining's schedules; V: stages on a rank, in the shape of a V or not.
-PIPELINES = {
-    "torch 1F1B": ("1F1B", 1, False),
-    "torch Interleaved1F1B": ("Interleaved1F1B", 2, False),
-    "torch InterleavedZeroBubble": ("InterleavedZeroBubble", 2, False),
-    "torch ZBVZeroBubble": ("ZBVZeroBubble", 2, True),
-}
-
 
 @dataclass(frozen=True)
 class Job:
@@ -91,14 +83,14 @@ def plain(desk, job: Job, threads: int = 1) -> Share:
     stack = job()
     optimizer = job.optimizer([p for layer in stack for p in layer.parameters()])
     _step(stack, job, 0)
-    begin = _begin(desk, stack)
+    begin = begin_all(desk, stack)
     for sample in range(job.updates):
         _step(stack, job, sample)
         optimizer.step()
         optimizer.zero_grad()
     end = time.perf_counter()
     set_threads(1)
-    return Share(begin, end, _weights(enumerate(stack)), busy=1.0)
+    return Share(begin, end, weights_of(enumerate(stack)), busy=1.0)
 
 
 def data_parallel(desk, job: Job, processes: int) -> Share:
@@ -109,7 +101,7 @@ def data_parallel(desk, job: Job, processes: int) -> Share:
     optimizer, talking = job.optimizer(parameters), 0.0
     _step(stack, job, 0, part)
     distributed.all_reduce(torch.zeros(sum(p.numel() for p in parameters)))
-    begin = _begin(desk, stack)
+    begin = begin_all(desk, stack)
     for sample in range(job.updates):
         _step(stack, job, sample, part)
         flat = torch.cat([p.grad.flatten() for p in parameters])
@@ -124,78 +116,7 @@ def data_parallel(desk, job: Job, processes: int) -> Share:
     end = time.perf_counter()
     # Of a ring: each sends 2 (R - 1) / R gradients.
     sent = 2 * (processes - 1) * flat.nbytes // processes
-    return Share(begin, end, _weights(enumerate(stack)), sent, 1 - talking / (end - begin))
-
-
-class _Swap(torch.autograd.Function):
-    """Dims 0 and 1 exchanged, both ways as copies: torch's pipelines send no view."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-
-
-class Stage(nn.Module):
-    """Layers as a stage of torch's pipelines, batch on dim 0: [B, T, ...] -> [B, T, ...] or [B, classes]."""
-
-    def __init__(self, members):
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, x):
-        x = _Swap.apply(x)
-        for member in self.members:
-            x = member(x)
-        return x if x.ndim == 2 else _Swap.apply(x)
-
-
-def pipeline(desk, job: Job, processes: int, arm: str, counts, micro: int) -> Share:
-    """A synchronous schedule of torch.distributed.pipelining, flushed at every update.
-
-    Args:
-        arm: of PIPELINES.  counts: layers of each stage.  micro: microbatches of a batch.
-    """
-    from torch.distributed.pipelining import PipelineStage
-    from torch.distributed.pipelining.schedules import get_schedule_class
-
-    name, chunks, v_shaped = PIPELINES[arm]
-    stack, bounds = job(), np.cumsum([0, *counts])
-    ranks = [s if s < processes else 2 * processes - 1 - s for s in range(len(counts))]
-    ranks = ranks if v_shaped else [s % processes for s in range(len(counts))]
-    mine = [s for s, rank in enumerate(ranks) if rank == desk.rank]
-    modules = {s: Stage(stack[bounds[s] : bounds[s + 1]]) for s in mine}
-    stages = [PipelineStage(modules[s], s, len(counts), torch.device("cpu")) for s in mine]
-    made = get_schedule_class(name)(
-        stages if chunks > 1 else stages[0], micro, loss_fn=cross_entropy
-    )
-    optimizer = job.optimizer([p for module in modules.values() for p in module.parameters()])
-
-    def step(sample):
-        x = [job.inputs(sample).transpose(0, 1).contiguous()] if 0 in mine else []
-        last = {"target": job.labels(sample)} if len(counts) - 1 in mine else {}
-        made.step(*x, **last)
-
-    # The first step finds out the shapes.
-    step(0)
-    begin = _begin(desk, modules.values())
-    for sample in range(job.updates):
-        step(sample)
-        optimizer.step()
-        optimizer.zero_grad()
-    end = time.perf_counter()
-    sent = 0
-    for s in mine:
-        # Spikes to the stage above, their gradient to the stage below.
-        if s + 1 < len(counts) and ranks[s + 1] != desk.rank:
-            sent += _bytes_above(job, bounds[s + 1])
-        if s > 0 and ranks[s - 1] != desk.rank:
-            sent += _bytes_above(job, bounds[s])
-    numbered = [(k, stack[k]) for s in mine for k in range(bounds[s], bounds[s + 1])]
-    return Share(begin, end, _weights(numbered), sent)
+    return Share(begin, end, weights_of(enumerate(stack)), sent, 1 - talking / (end - begin))
 
 
 def emulated(desk, job: Job, staleness) -> dict:
@@ -206,7 +127,7 @@ def emulated(desk, job: Job, staleness) -> dict:
     desk.say("running")
     for sample in range(job.updates):
         emulator.step(job.inputs(sample), job.labels(sample))
-    return _weights(enumerate(stack))
+    return weights_of(enumerate(stack))
 
 
 def task_seconds(desk, job: Job, repeats: int = 3) -> np.ndarray:
@@ -246,7 +167,7 @@ def _step(stack, job, sample, part=slice(None)):
     cross_entropy(x, job.labels(sample)[part]).backward()
 
 
-def _begin(desk, modules):
+def begin_all(desk, modules) -> float:
     """The clock, when all are ready and what the first step left is forgotten."""
     for module in modules:
         module.zero_grad()
@@ -254,14 +175,10 @@ def _begin(desk, modules):
     return time.perf_counter()
 
 
-def _weights(numbered):
+def weights_of(numbered) -> dict[tuple[int, str], np.ndarray]:
+    """Of (number, layer) pairs, copied."""
     return {
         (number, name): p.detach().numpy().copy()
         for number, layer in numbered
         for name, p in layer.synapse.named_parameters()
     }
-
-
-def _bytes_above(job, layer):
-    """Of the spikes, or their gradient, between layers `layer` and `layer` + 1, float32."""
-    return job.batch * job.network.steps * job.network.layers[layer].inputs * 4

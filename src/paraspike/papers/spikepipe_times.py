@@ -6,6 +6,7 @@ Measured on the reader's cores, which are no systolic arrays; the schedules are 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -13,9 +14,12 @@ import xarray as xr
 from paraspike.errors import ReaderError
 from paraspike.measure import DISTURBED_ABOVE, load_of_others
 from paraspike.papers import spikepipe_arms as arms
-from paraspike.papers.spikepipe_arms import PIPELINES, Job
+from paraspike.papers.spikepipe_arms import Job
+from paraspike.papers.spikepipe_torch import PIPELINES, pipeline
 from paraspike.pipelining.crew import Crew
 from paraspike.pipelining.heuristics import contiguous, lpt, minmax_stages
+from paraspike.pipelining.networks import Network, dense
+from paraspike.pipelining.networks import network as named
 from paraspike.pipelining.ordering import shorten
 from paraspike.pipelining.runtime import train
 from paraspike.pipelining.schedules import Schedule
@@ -23,7 +27,8 @@ from paraspike.pipelining.tasks import TaskGraph, graph_of_cycles
 from paraspike.results import describe
 from paraspike.threads import cores
 
-ALONE, THREADS, PARALLEL = "one process", "one process, threads", "data parallel"
+ALONE, THREADS, APART = "one process", "one process, threads", "processes apart"
+PARALLEL = "data parallel"
 
 
 def lpt_shortened(graph: TaskGraph, processors: int) -> Schedule:
@@ -63,9 +68,10 @@ def wall_times(
     """Seconds of a sample in training by every arm, arms in turn, after a short round that does not count.
 
     Each process has one thread, but in the arm "one process, threads", which has as many as there are
-    processors. All arms train on the same batches from the same weights. Processes are started once for each
-    number of processors. An arm that needs more stages than there are layers, or a batch it cannot
-    share out, is left out: NaN.
+    processors. All arms train on the same batches from the same weights. "processes apart" are as many
+    trainings side by side that do not know of each other: what these cores can give to so many processes
+    at all. Processes are started once for each number of processors. An arm that needs more stages than
+    there are layers, or a batch it cannot share out, is left out: NaN.
 
     Args:
         schedules: for the runtime, by name: what makes one from (graph of measured microseconds,
@@ -85,7 +91,10 @@ def wall_times(
             f"pipelines {sorted(unknown)}, {repeats} repeats", "wall_times", ", ".join(PIPELINES)
         )
     schedules = SCHEDULES if schedules is None else dict(schedules)
-    names = [ALONE, THREADS, *schedules, *pipelines, PARALLEL]
+    for given, count in product(schedules.values(), processors):
+        if isinstance(given, Schedule):
+            _schedule(given, None, count)
+    names = [ALONE, THREADS, APART, *schedules, *pipelines, PARALLEL]
     shape = (len(names), len(processors), repeats)
     values = {name: np.full(shape, np.nan) for name in ("seconds", "steady", "busy")}
     values |= {
@@ -120,6 +129,13 @@ def wall_times(
     return _dataset(job, names, processors, values, others, np.stack(tasks, -1), micro)
 
 
+def network_of(network: str | Sequence[int], steps: int = 20) -> Network:
+    """A stand-in network by its name, or a dense one of these sizes, input first, run for so many steps."""
+    if isinstance(network, str):
+        return named(network)
+    return Network("-".join(map(str, network)), steps, dense(*network))
+
+
 def _schedule(given, graph, processors):
     made = given if isinstance(given, Schedule) else given(graph, processors)
     if made.processors > processors or made.policy != "stash":
@@ -136,6 +152,7 @@ def _runs(crew, job, count, schedules, pipelines, micro, graph, patience):
     one = partial(_together, crew, job, patience)
     runs = {ALONE: partial(one, arms.plain, [(job, 1)])}
     runs[THREADS] = partial(one, arms.plain, [(job, count)])
+    runs[APART] = partial(one, arms.plain, [(job, 1)] * count)
     for name, schedule in schedules.items():
         runs[name] = partial(_pipelined, crew, job, schedule, patience)
     for name in pipelines:
@@ -143,7 +160,7 @@ def _runs(crew, job, count, schedules, pipelines, micro, graph, patience):
         if stages <= graph.depth and job.batch % micro == 0:
             counts = minmax_stages(graph.layer_cycles(), stages)
             given = (job, count, name, counts, micro)
-            runs[name] = partial(one, arms.pipeline, [given] * count)
+            runs[name] = partial(one, pipeline, [given] * count)
     if job.batch % count == 0:
         runs[PARALLEL] = partial(one, arms.data_parallel, [(job, count)] * count)
     return runs
@@ -156,7 +173,8 @@ def _together(crew, job, patience, function, given) -> Found:
     for share in shares:
         weights |= share.weights
     busy = float(np.mean([share.busy for share in shares]))
-    each = seconds / job.updates
+    # Processes apart have trained on as many samples each.
+    each = seconds / job.updates / (len(shares) if function is arms.plain else 1)
     return Found(each, each, weights, sum(share.sent for share in shares), busy)
 
 

@@ -15,7 +15,7 @@ from paraspike.errors import ReaderError
 from paraspike.pipelining.checker import check
 from paraspike.pipelining.crew import Crew
 from paraspike.pipelining.cut import padding
-from paraspike.pipelining.runtime_plan import Event, Plan
+from paraspike.pipelining.runtime_plan import Event, Plan, as_bytes
 from paraspike.pipelining.runtime_worker import work
 from paraspike.pipelining.schedules import Schedule
 
@@ -78,11 +78,11 @@ def train(
     Nothing but that order and the delays is taken from the schedule: a task starts when what it needs is
     there. F_l of sample n waits for and reads version max(0, n - D_l) of its weights, whatever else has come
     by then; B_l reads the same (stash), or the version that is the newest at its start by the schedule.
-    F_l runs synapse and neurons and keeps both; B_l and W_l each take dS back through the neurons (one
-    of them where both run on one processor), then B_l the input's gradient, W_l that of the weights,
-    neither as a by-product of the other. Where B_l or W_l is not on F_l's processor it gets the layer's
-    currents and runs its neurons again, which is elementwise. Weights are the emulator's to the bit, as
-    far as the kernels beneath give equal bits for equal operands.
+    F_l runs synapse and neurons and keeps both; B_l and W_l each take dS back through the neurons (one of them
+    where both run on one processor), then B_l the input's gradient, W_l that of the weights, neither as a
+    by-product of the other. Where B_l or W_l is not on F_l's processor it gets the layer's currents and runs
+    its neurons again, which is elementwise. Spikes travel as bytes, all else as it is. Weights are the
+    emulator's to the bit, as far as the kernels beneath give equal bits for equal operands.
 
     Args:
         factory: layers as `Emulator` takes them, from the input to the logits; synapses are nn.Linear or
@@ -118,11 +118,14 @@ def plan_of(schedule: Schedule, factory: Callable, source: Source, updates: int)
     _refuse(schedule, updates)
     modules, depth = list(factory()), schedule.graph.depth
     _refuse_layers(modules, depth)
-    x, shapes = source.inputs(0), {}
+    x, shapes, small = source.inputs(0), {}, set()
     dtype = x.dtype
     for layer, module in enumerate(modules, 1):
         currents = []
         shapes["spikes", layer] = tuple(x.shape)
+        # Silence says nothing of what is to come.
+        if x.any() and as_bytes(x) is not None:
+            small.add(layer)
         with torch.no_grad():
             x = module(x, _noting(module.synapse, currents))
         shapes["state", layer] = tuple(currents[0].shape)
@@ -140,7 +143,7 @@ def plan_of(schedule: Schedule, factory: Callable, source: Source, updates: int)
     return Plan(
         {key: piece.processor for key, piece in of_task.items()},
         {key: schedule.start(piece) for key, piece in of_task.items()},
-        schedule.period, shift, updates, depth, shapes, dtype,
+        schedule.period, shift, updates, depth, shapes, dtype, frozenset(small),
     )  # fmt: skip
 
 

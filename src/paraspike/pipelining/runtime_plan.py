@@ -38,6 +38,7 @@ class Plan:
         shift: F and B of sample n read weights of version max(0, n + shift).
         updates: N, samples.  depth: L.
         shapes: of each (what, layer), for one sample.  dtype: of all of them.
+        small: layers whose spikes are whole numbers to 255, which travel as bytes.
     """
 
     place: dict[tuple[str, int], int]
@@ -48,6 +49,7 @@ class Plan:
     depth: int
     shapes: dict[tuple[str, int], tuple[int, ...]]
     dtype: torch.dtype
+    small: frozenset[int]
 
     def order(self, processor: int) -> list[tuple[str, int, int]]:
         """(kind, layer, sample) of all of a processor's tasks, by their start."""
@@ -110,3 +112,13 @@ class Plan:
         latest = max(cycle for (_, layer), cycle in self.start.items() if layer == item.layer)
         delay = min([0, *self.shift.values()]) if item.what == "weights" else 0
         return latest + (item.number - delay) * self.period
+
+    def packs(self, item: Item) -> bool:
+        """Whether an item travels as bytes."""
+        return item.what == "spikes" and item.layer in self.small
+
+
+def as_bytes(spikes: torch.Tensor) -> torch.Tensor | None:
+    """uint8, if nothing is lost by that."""
+    packed = spikes.to(torch.uint8)
+    return packed if torch.equal(packed.to(spikes.dtype), spikes) else None

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from paraspike.errors import ReaderError
 from paraspike.pipelining.cut import Cut
-from paraspike.pipelining.runtime_plan import Event, Item, Plan
+from paraspike.pipelining.runtime_plan import Event, Item, Plan, as_bytes
 
 
 class Worker:
@@ -47,7 +47,7 @@ class Worker:
                 for item in late:
                     work, buffer = self.posted.pop(item)
                     work.wait()
-                    self.keep(item, buffer)
+                    self.keep(item, buffer.to(plan.dtype))
             self.desk.say("running", kind, layer, sample)
             start = time.perf_counter()
             version = {"F": self.forward, "B": self.backward, "W": self.update}[kind](layer, sample)
@@ -177,14 +177,25 @@ class Worker:
 
     def emit(self, item, tensor):
         """Keep what is wanted here, send what is wanted elsewhere."""
-        for target in sorted(self.plan.targets(item)):
-            if target == self.me:
-                self.keep(item, tensor)
-                continue
-            tensor = tensor.contiguous()
-            work = distributed.isend(tensor, target, tag=self.plan.tag(item))
-            self.sends.append((self.plan.due(item), work, tensor))
-            self.sent[item.what] += tensor.nbytes
+        targets, packed = self.plan.targets(item), None
+        if self.me in targets:
+            self.keep(item, tensor)
+        for target in sorted(targets - {self.me}):
+            packed = self.packed(item, tensor) if packed is None else packed
+            work = distributed.isend(packed, target, tag=self.plan.tag(item))
+            self.sends.append((self.plan.due(item), work, packed))
+            self.sent[item.what] += packed.nbytes
+
+    def packed(self, item, tensor):
+        """As it travels."""
+        if not self.plan.packs(item):
+            return tensor.contiguous()
+        found = as_bytes(tensor)
+        if found is None:
+            what = f"spikes into layer {item.layer} of sample {item.number} do not fit into bytes"
+            hint = "those of sample 0 are whole numbers, these are not; use one kind throughout"
+            raise ReaderError(what, "runtime", hint)
+        return found.contiguous()
 
     def settle(self, cycle):
         """Let go of what was sent to tasks that started before a cycle; None: of all. Those tasks wait for
@@ -200,7 +211,8 @@ class Worker:
                 made_here = self.plan.maker(item) == self.me or item[::2] == ("weights", 0)
                 if made_here or item in self.posted or item in self.store:
                     continue
-                buffer = torch.empty(self.plan.shapes[item[:2]], dtype=self.plan.dtype)
+                dtype = torch.uint8 if self.plan.packs(item) else self.plan.dtype
+                buffer = torch.empty(self.plan.shapes[item[:2]], dtype=dtype)
                 tag = self.plan.tag(item)
                 self.posted[item] = (
                     distributed.irecv(buffer, self.plan.maker(item), tag=tag),

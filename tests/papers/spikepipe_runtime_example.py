@@ -97,7 +97,8 @@ class Faulty(torch.nn.Module):
 
     def forward(self, x, synapse=None):
         self.calls += 1
-        if self.calls == 4:
+        # The first call is the worker's own, before the samples.
+        if self.calls == 5:
             {"killed": self.killed, "hangs": self.hangs}[self.fault]()
         return self.layer(x, synapse)
 

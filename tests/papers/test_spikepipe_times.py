@@ -44,7 +44,8 @@ def test_times_are_complete_and_described(found):
     check(found, found.attrs)
     assert found.seconds.dims == ("arm", "processors", "repeat")
     assert np.isfinite(found.seconds).all() and (found.seconds > 0).all()
-    assert (found.steady <= found.seconds * 1.0001).all()
+    # Five updates are too few for most pipelines to be full.
+    assert (found.steady.sel(arm=ALONE) == found.seconds.sel(arm=ALONE)).all()
     assert (found.busy.sel(arm=[ALONE, *SCHEDULES, PARALLEL]) <= 1).all()
     assert (found.task_seconds > 0).all() and len(found.task) == 3 * 4 - 1
     assert found.attrs["batch_size"] == 8 and found.attrs["updates"] == 5

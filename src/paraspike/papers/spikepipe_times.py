@@ -230,7 +230,7 @@ def _dataset(job, names, processors, values, others, tasks, micro):
     }
     words = {
         "seconds": ("training, wall time of a sample, with filling and draining the pipeline", "s"),
-        "steady": ("training, wall time of a sample once the pipeline is full", "s"),
+        "steady": ("training, wall time of a sample while the pipeline is full", "s"),
         "busy": ("share of the time the processes were at work", "1"),
         "sent": ("bytes sent between processes in an update", "byte"),
         "difference": ("largest difference of a weight from the emulator's", "1"),

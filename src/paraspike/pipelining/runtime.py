@@ -1,5 +1,6 @@
 """A schedule at work: one process for each processor, delayed gradients, weights as the emulator's."""
 
+import math
 import pickle
 import sys
 from collections import Counter
@@ -38,7 +39,7 @@ class Result:
         weights: of each layer, its synapse's parameters by name.
         losses: of each sample.
         seconds: from the first task to the end of the last, with fill and drain; starting not counted.
-        steady: seconds of a repetition once the pipeline is full.
+        steady: seconds of a repetition while the pipeline is full; NaN if there are too few of them.
         busy: of each processor, the share of `seconds` in which it ran a task.
         sent: bytes sent between processors in the whole run, by spikes, state, error and weights.
         versions: of each layer, the most weight versions held at a time by a processor for F and B to read.
@@ -208,9 +209,10 @@ def _refuse_what_cannot_travel(given):
 def _result(found, plan, schedule):
     begin = min(one["begin"] for one in found)
     ends = [max(one["ends"][n] for one in found) - begin for n in range(plan.updates)]
-    # As many repetitions as it takes until all processors have something to do.
-    fill = min(1 + max(piece.period for piece in schedule.pieces), plan.updates - 1)
-    steady = (ends[-1] - ends[fill - 1]) / (plan.updates - fill) if fill else ends[-1]
+    # Until so many repetitions are over the pipeline fills, and drains as long.
+    deep = max(piece.period for piece in schedule.pieces)
+    count = plan.updates - 1 - 2 * deep
+    steady = (ends[deep + count] - ends[deep]) / count if count > 0 else math.nan
     weights, losses, sent, events = {}, {}, Counter(), []
     for one in found:
         weights |= one["weights"]

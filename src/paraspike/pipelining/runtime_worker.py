@@ -35,6 +35,7 @@ class Worker:
         """Losses, weights, events and counts of this processor."""
         plan, ends, busy = self.plan, [0.0] * self.plan.updates, 0.0
         own = sum(where == self.me for where in plan.place.values())
+        self.warm()
         self.desk.together()
         # Comparable between processes: the system's monotonic clock.
         begin = time.perf_counter()
@@ -67,6 +68,19 @@ class Worker:
             "begin": begin, "ends": ends, "busy": busy, "weights": made, "losses": self.losses,
             "sent": dict(self.sent), "held": dict(self.held), "events": self.events,
         }  # fmt: skip
+
+    def warm(self):
+        """Each layer once forth and back on silence: kernels are loaded, or compiled, before the clock runs."""
+        plan = self.plan
+        for layer in sorted(
+            {layer for (_, layer), where in plan.place.items() if where == self.me}
+        ):
+            x, module = (
+                torch.zeros(plan.shapes["spikes", layer], dtype=plan.dtype),
+                self.modules[layer - 1],
+            )
+            cut = Cut(module, x, module.synapse)
+            cut.back(torch.zeros_like(cut.out))
 
     def forward(self, layer, sample):
         plan, module = self.plan, self.modules[layer - 1]

@@ -121,7 +121,7 @@ def wall_times(
                     values["steady"][at][r] = found.steady / job.batch
                     values["busy"][at][r] = found.busy
                     values["sent"][at] = found.sent
-                    far = _difference(found.weights, wanted[name in made and name])
+                    far = _difference(found.weights, wanted.get(name, wanted[ALONE]))
                     values["difference"][at] = np.fmax(far, values["difference"][at])
                     values["delay"][at] = sum(made[name].staleness) if name in made else 0
                     values["modelled"][at] = made[name].speedup if name in made else np.nan
@@ -190,9 +190,9 @@ def _pipelined(crew, job, schedule, patience) -> Found:
 
 
 def _wanted(crew, job, schedules, patience):
-    """Weights by the emulator: of each of the runtime's arms, by name, and without delay, by False."""
+    """Weights by the emulator: of each of the runtime's arms, and without delay for all others."""
     delays = {name: tuple(schedule.staleness) for name, schedule in schedules.items()}
-    delays[False] = (0,) * job.network.depth
+    delays[ALONE] = (0,) * job.network.depth
     different, found = list(dict.fromkeys(delays.values())), {}
     for start in range(0, len(different), len(crew)):
         part = different[start : start + len(crew)]

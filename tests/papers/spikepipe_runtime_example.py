@@ -1,0 +1,123 @@
+"""What the runtime's tests hand to processes, which must be able to import it."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from paraspike.papers.spikepipe_layers import layers
+from paraspike.pipelining.networks import Network, conv, dense
+
+DENSE = Network("dense", 5, dense(12, 9, 8, 7, 4))
+PLANES = Network("planes", 4, (conv(1, 3, 8, True), conv(3, 4, 4, True), *dense(16, 6, 5)))
+SHAPES = {"dense": (5, 3, 12), "planes": (4, 3, 1, 8, 8)}
+
+
+def dense_layers():
+    return layers(DENSE)
+
+
+def planes_layers():
+    return layers(PLANES)
+
+
+def momentum(parameters):
+    return torch.optim.SGD(parameters, 0.05, momentum=0.9, weight_decay=1e-3)
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, 5e-3)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Random spikes and labels, of each sample its own."""
+
+    network: Network
+
+    def _generator(self, sample, what):
+        return torch.Generator().manual_seed(2 * sample + what)
+
+    def inputs(self, sample):
+        shape = SHAPES[self.network.name]
+        return (torch.rand(shape, generator=self._generator(sample, 0)) < 0.5).float()
+
+    def labels(self, sample):
+        shape = SHAPES[self.network.name]
+        classes = self.network.layers[-1].n_out
+        return torch.randint(0, classes, (shape[1],), generator=self._generator(sample, 1))
+
+
+class SlowSecond(torch.optim.SGD):
+    """Descent that takes its time over layer 2 of DENSE."""
+
+    def step(self):
+        if self.param_groups[0]["params"][0].shape == (8, 9):
+            time.sleep(0.1)
+        super().step()
+
+
+class Growing(Batches):
+    """Its third batch has one sample more."""
+
+    def inputs(self, sample):
+        x = super().inputs(sample)
+        return x if sample < 2 else torch.cat([x, x[:, :1]], 1)
+
+
+class Descent:
+    """Gradient descent that starts at once: torch's optimisers import a compiler for two seconds."""
+
+    def __init__(self, parameters):
+        self.parameters = parameters
+
+    @torch.no_grad()
+    def step(self):
+        for p in self.parameters:
+            p -= 0.1 * p.grad
+
+    def zero_grad(self):
+        for p in self.parameters:
+            p.grad = None
+
+
+class Faulty(torch.nn.Module):
+    """A layer that at its fourth sample does something else."""
+
+    def __init__(self, layer, fault):
+        super().__init__()
+        self.layer, self.fault, self.calls = layer, fault, 0
+
+    @property
+    def synapse(self):
+        return self.layer.synapse
+
+    def forward(self, x, synapse=None):
+        self.calls += 1
+        # The first call is the worker's own, before the samples.
+        if self.calls == 5:
+            {"killed": self.killed, "hangs": self.hangs}[self.fault]()
+        return self.layer(x, synapse)
+
+    def killed(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def hangs(self):
+        time.sleep(600)
+
+
+def faulty_layers(fault):
+    """DENSE with a fault in layer 4, which contiguous schedules put on the last processor."""
+    stack = layers(DENSE)
+    return [*stack[:3], Faulty(stack[3], fault)]
+
+
+def threads_of(desk):
+    """Threads of torch and Numba here, and heavy modules that nobody asked for."""
+    loaded = [name for name in ("xarray", "pandas", "matplotlib") if name in sys.modules]
+    import numba
+
+    return torch.get_num_threads(), numba.get_num_threads(), loaded

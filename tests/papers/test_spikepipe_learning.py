@@ -178,7 +178,8 @@ def data():
 def run(data, networks=(SMALL,), rates=None, seeds=(0, 1), **options):
     rates = rates or {"SGD": [0.02, 0.1], "Adam": [0.01]}
     least = {name: [1, 0, 0] for name in networks}
-    given = {"processors": 3, "tuning_seeds": [9], "course": Course(1), "steps": 3} | options
+    given = {"processors": 3, "tuning_seeds": [9], "course": Course(1)}
+    given |= {"steps": dict.fromkeys(networks, 3)} | options
     return experiment(networks, data, least, rates=rates, seeds=seeds, **given)
 
 
@@ -239,7 +240,7 @@ def test_networks_of_other_depths_stand_side_by_side(data):
     least = {SMALL: [1, 0, 0], "amr4/16": [2, 1, 0, 0]}
     found = experiment(
         list(both), both, least, processors=3, rates={"Adam": [0.01]}, seeds=[0, 1],
-        tuning_seeds=[9], course=Course(1), steps=4,
+        tuning_seeds=[9], course=Course(1), steps={SMALL: 3, "amr4/16": 4},
     )  # fmt: skip
     check(found, found.attrs)
     assert found.delays.sel(network=SMALL, arm=LEAST).values.tolist()[:3] == [1, 0, 0]

@@ -42,7 +42,7 @@ def experiment(
     seeds: Sequence[int],
     tuning_seeds: Sequence[int],
     course: Course,
-    steps: int = 0,
+    steps: Mapping[str, int] | None = None,
     version_networks: Sequence[str] = (),
 ) -> xr.Dataset:
     """Train every arm on every network with every optimiser, each with a learning rate of its own.
@@ -55,7 +55,7 @@ def experiment(
         least: delays of the arm "least delay", by network.
         processors: M.  arms: names; none means all.
         rates: to try, by optimiser.  seeds: reported.  tuning_seeds: others, to choose the rate with.
-        steps: T; 0 means each network's own.
+        steps: T by network; 0 or not there means its own.
 
     Returns:
         test_accuracy, diverged, loss [network, optimizer, arm, seed]; learning_rate [network, optimizer, arm];
@@ -75,7 +75,7 @@ def experiment(
         )
     plan = {}
     for name in networks:
-        network = of_size(name, steps)
+        network = of_size(name, (steps or {}).get(name, 0))
         if name not in data:
             raise ReaderError(f"no data for {name}", "spikepipe_accuracy.experiment")
         delays = delays_of(name, processors, least.get(name), arms)

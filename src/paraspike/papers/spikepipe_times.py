@@ -138,11 +138,16 @@ def wall_times(
     return _dataset(job, names, processors, values, others, np.stack(tasks, -1), micro)
 
 
-def network_of(network: str | Sequence[int], steps: int = 20) -> Network:
-    """A stand-in network by its name, or a dense one of these sizes, input first, run for so many steps."""
-    if isinstance(network, str):
+def network_of(network: str, steps: int = 20) -> Network:
+    """A stand-in network by its name, or a dense one of sizes like 784-512-10, run for so many steps.
+
+    Raises:
+        ReaderError: neither.
+    """
+    sizes = network.split("-")
+    if len(sizes) < 2 or not all(size.isdigit() and int(size) for size in sizes):
         return named(network)
-    return Network("-".join(map(str, network)), steps, dense(*network))
+    return Network(network, steps, dense(*map(int, sizes)))
 
 
 def _schedule(given, graph, processors):

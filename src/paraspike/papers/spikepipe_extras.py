@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from paraspike import plots
 from paraspike.papers import spikepipe_schedules as ways
+from paraspike.papers.spikepipe_accuracy_figures import INKS as OPTIMISERS
 from paraspike.papers.spikepipe_figures import INKS, LABELS, MODELLED
 from paraspike.papers.spikepipe_gantt import gantt
 from paraspike.pipelining.networks import network
@@ -64,7 +65,9 @@ def frontier(results) -> Figure:
     fig.legend(handles + more[0], labels + more[1], loc="outside right upper", fontsize=9)
     plots.title(
         fig, "Speedup against staleness", data, f"above: 32 x 32, batch 1; {MODELLED}",
-        "grey: no schedule of whole tasks can be there, proven; tasks that are split can", B=learnt,
+        "grey: no schedule of whole tasks with an update for every (micro)batch can be there, proven; "
+        f"1F1B makes one update for {data.attrs['microbatches']}, wrap-around splits tasks",
+        f"below: {plots.context(learnt)}, {learnt.attrs['epochs']} epochs",
     )  # fmt: skip
     return fig
 
@@ -102,7 +105,8 @@ def _learnt(ax, data):
     )
     arms = data["arm"].values[order]
     x = np.array([float(data["delays"].sel(arm=a).sum()) for a in arms])
-    for optimiser, ink in zip(data["optimizer"].values, ("#0072B2", "#D55E00"), strict=False):
+    for optimiser in data["optimizer"].values:
+        ink = OPTIMISERS[str(optimiser)]
         values = data["test_accuracy"].sel(optimizer=optimiser, arm=arms)
         ax.plot(
             x, values.mean("seed"), color=ink, marker="o", label=f"trained with {optimiser}: mean"

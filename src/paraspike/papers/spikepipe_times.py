@@ -32,11 +32,6 @@ ALONE, THREADS, APART = "one process", "one process, threads", "processes apart"
 PARALLEL = "data parallel"
 
 
-def lpt_shortened(graph: TaskGraph, processors: int) -> Schedule:
-    """LPT, its tasks ordered for short delays."""
-    return shorten(lpt(graph, processors))
-
-
 def near_optimal(graph: TaskGraph, processors: int) -> Schedule:
     """CP-SAT's schedule with the least total delay within 1 % of the least period; seconds of search."""
     first = least_period(graph, processors, 5.0, 1).schedule
@@ -48,7 +43,7 @@ def near_optimal(graph: TaskGraph, processors: int) -> Schedule:
 SCHEDULES = {
     "runtime, contiguous": contiguous,
     "runtime, LPT": lpt,
-    "runtime, LPT short delays": lpt_shortened,
+    "runtime, LPT short delays": lambda graph, processors: shorten(lpt(graph, processors)),
     "runtime, CP-SAT": near_optimal,
 }
 

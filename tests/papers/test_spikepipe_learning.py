@@ -68,6 +68,14 @@ def test_without_delays_it_is_plain_training_to_the_bit(name):
     assert found != fit(TINY, TRAIN, TEST, Way((4, 2, 0), name), 0.02, 3, Course(3))
 
 
+def test_the_reference_backend_trains_to_the_same():
+    compiled, steps = (
+        fit(TINY, TRAIN, TEST, LATE, 0.05, 0, Course(2, 16, b)) for b in ("cpu", "reference")
+    )
+    assert steps.accuracy == pytest.approx(compiled.accuracy, abs=1)
+    assert steps.loss == pytest.approx(compiled.loss, rel=1e-4)
+
+
 def test_it_learns_and_repeats():
     course = Course(12)
     found = [fit(TINY, TRAIN, TEST, EXACT, 0.1, 0, course) for _ in range(2)]
@@ -138,6 +146,7 @@ def test_refusals():
     for call in (
         lambda: Course(0),
         lambda: Course(1, 0),
+        lambda: Course(backend="ipu"),
         lambda: fit(TINY, TRAIN, TEST, Way((0, 0, 0), "AdaGrad"), 0.1, 0, course),
         lambda: fit(TINY, TRAIN, TEST, EXACT, 0.0, 0, course),
         lambda: fit(TINY, TRAIN, TEST.subset([]), EXACT, 0.1, 0, course),

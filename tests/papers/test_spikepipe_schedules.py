@@ -108,10 +108,11 @@ def test_some_above_and_mean_below():
     found = spikepipe_claims.some_above(None, claim(2), {"a": array}, {})
     assert found.holds and found.measured == 2.1 and "1 of 2" in found.text
     assert not spikepipe_claims.some_above(None, claim(3), {"a": array}, {}).holds
-    shares = xr.DataArray([0.001, 0.007, np.nan])
-    found = spikepipe_claims.mean_below(None, claim(0.5), {"a": shares}, {})
+    shares = xr.DataArray([0.001, 0.007, 0.9], {"processors": [2, 3, 4]}, "processors")
+    tree = xr.DataTree.from_dict({"schedules": xr.Dataset({"layers": 3})})
+    found = spikepipe_claims.mean_below(tree, claim(0.5), {"a": shares}, {})
     assert found.holds and found.measured == pytest.approx(0.4) and "0.1 to 0.7 %" in found.text
-    assert not spikepipe_claims.mean_below(None, claim(0.3), {"a": shares}, {}).holds
+    assert not spikepipe_claims.mean_below(tree, claim(0.3), {"a": shares}, {}).holds
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,47 @@ def test_the_map_is_legible_and_says_where_not_to_pipeline(data):
     legible(fig)
     gain = data["data_parallel_gain"].sel(network="amr4", array=32, map_batch=8, processors=4)
     assert f"{float(gain):.2f} *" in words(fig)
+    plt.close(fig)
+
+
+def learnt(networks, delays):
+    """Accuracies as the accuracy experiment saves them, for the figure that draws both."""
+    arms = ["exact", "per-layer 2(L-l)", "least delay"]
+    shape = (len(networks), 2, len(arms), 3)
+    data = xr.Dataset(
+        {
+            "test_accuracy": (
+                ("network", "optimizer", "arm", "seed"),
+                np.linspace(50, 90, np.prod(shape)).reshape(shape),
+            ),
+            "delays": (("network", "arm", "layer"), delays),
+        },
+        {"network": networks, "optimizer": ["SGD", "Adam"], "arm": arms, "seed": [0, 1, 2]},
+        {"processors": 3, "epochs": 2, "scale": "quick", "backend": "cpu"},
+    )
+    return data
+
+
+def test_the_frontier_is_legible_and_every_way_is_in_it(data):
+    delays = [[[0.0] * 4, [6, 4, 2, 0], [2, 1, 0, 0]]]
+    tree = xr.DataTree.from_dict({"schedules": data, "accuracy": learnt(["amr4/4"], delays)})
+    fig = spikepipe_extras.frontier(tree)
+    fig.draw_without_rendering()
+    said = words(fig)
+    assert "trained at paper scale only" in said and "amr4/4: accuracy against delay" in said
+    top = fig.axes[1]
+    points = {line.get_label(): line.get_xydata()[0] for line in top.lines}
+    here = data.sel(network="amr4", processors=3, batch=1, array=32)
+    for way, (_, _, label) in spikepipe_extras.MARKS.items():
+        shown = points[label or spikepipe_figures.LABELS[way]]
+        wanted = float(here["total_delay"].sel(way=way)), float(here["speedup"].sel(way=way))
+        assert shown == pytest.approx(wanted)
+    plt.close(fig)
+
+
+def test_the_charts_are_of_checked_schedules():
+    fig = spikepipe_extras.charts("mlp3", 2)
+    assert any("CP-SAT: speedup 1.98, total delay 2" in text for text in words(fig))
     plt.close(fig)
 
 

@@ -81,24 +81,24 @@ def nearest_lif(neuron: Bilinear) -> LIF:
     )
 
 
-def spike(currents: torch.Tensor, neuron: Bilinear, trace: bool = False):
+def spike(currents: torch.Tensor, neuron: Bilinear, trace: bool = False, compiled: bool = True):
     """Spikes of input currents [T, ...], same shape, dtype float32 or float64, on any device.
 
-    With `trace` also the potentials before the reset, outside autograd. The gradient is that of the
-    sheet's section 2.2:
+    With `trace` also the potentials before the reset, outside autograd. `compiled`: by Numba on the CPU, else
+    step by step in torch. The gradient is that of the sheet's section 2.2:
 
         dV[t] = h(V[t]) dS[t] + g[t] m dV[t+1],   dI[t] = s (dV[t] + g[t] dV[t+1]),   dV[T+1] = 0.
     """
-    spikes, potential = _Section.apply(currents, neuron)
+    spikes, potential = _Section.apply(currents, neuron, compiled and currents.device.type == "cpu")
     return (spikes, potential) if trace else spikes
 
 
 class _Section(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, currents, neuron):
-        ctx.neuron = neuron
+    def forward(ctx, currents, neuron, compiled):
+        ctx.neuron, ctx.compiled = neuron, compiled
         x = currents.detach().contiguous()
-        if x.device.type == "cpu":
+        if compiled:
             spikes, potential = torch.empty_like(x), torch.empty_like(x)
             _blocks(_forward, x, neuron, x, potential, spikes)
         else:
@@ -110,12 +110,12 @@ class _Section(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, _):
         (potential,) = ctx.saved_tensors
-        if grad.device.type != "cpu":
-            return backward(grad, potential, ctx.neuron), None
+        if not ctx.compiled:
+            return backward(grad, potential, ctx.neuron), None, None
         grad = grad.contiguous()
         out = torch.empty_like(grad)
         _blocks(_backward, grad, ctx.neuron, grad, potential, out)
-        return out, None
+        return out, None, None
 
 
 def forward(currents: torch.Tensor, neuron: Bilinear):

@@ -24,11 +24,14 @@ class SpikingLayer(nn.Module):
     Args:
         synapse: nn.Linear, weight [n_out, n_in] as torch has it, takes all but T and B flattened; or
             nn.Conv2d.
+        compiled: as `spikepipe.spike`.
     """
 
-    def __init__(self, synapse: nn.Module, neuron: Bilinear, pool: bool = False):
+    def __init__(
+        self, synapse: nn.Module, neuron: Bilinear, pool: bool = False, compiled: bool = True
+    ):
         super().__init__()
-        self.synapse, self.neuron, self.pool = synapse, neuron, pool
+        self.synapse, self.neuron, self.pool, self.compiled = synapse, neuron, pool, compiled
 
     def forward(self, x, synapse=None):
         """`synapse`: an affine function to take instead of the layer's own, for another version of weights."""
@@ -36,7 +39,7 @@ class SpikingLayer(nn.Module):
         if isinstance(self.synapse, nn.Linear):
             rows = rows.flatten(1)
         currents = (synapse or self.synapse)(rows)
-        spikes = spike(currents.unflatten(0, x.shape[:2]), self.neuron)
+        spikes = spike(currents.unflatten(0, x.shape[:2]), self.neuron, compiled=self.compiled)
         if not self.pool:
             return spikes
         return max_pool2d(spikes.flatten(0, 1), 2).unflatten(0, x.shape[:2])
@@ -63,6 +66,7 @@ def layers(
     *,
     gain: float = 3.0,
     factor: float | None = None,
+    compiled: bool = True,
 ) -> list[nn.Module]:
     """A network's modules, first to last; weights and biases from U(-1, 1) / sqrt(inputs of a neuron), those of
     hidden layers times `gain`, each layer's keyed by the seed and its number.
@@ -72,6 +76,7 @@ def layers(
         gain: ours; with 1, torch's own, the sixth layer hardly ever fires.
         factor: of the readout; None for 1 / T, with which SGD takes usual learning rates (ours). Adam learns
             with 1, too.
+        compiled: as `spikepipe.spike`.
     """
     neuron, made = neuron or Bilinear(), []
     for number, shape in enumerate(network.layers):
@@ -89,7 +94,7 @@ def layers(
         if last:
             made.append(Readout(synapse, 1 / network.steps if factor is None else factor))
         else:
-            made.append(SpikingLayer(synapse, neuron, shape.pool))
+            made.append(SpikingLayer(synapse, neuron, shape.pool, compiled))
     return made
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from paraspike.errors import ReaderError
+from paraspike.machine import label
 from paraspike.papers.spikepipe_inputs import Coded
 from paraspike.papers.spikepipe_layers import layers, logits
 from paraspike.pipelining.heuristics import minmax_stages
@@ -47,19 +48,27 @@ class Way:
 
 @dataclass(frozen=True)
 class Course:
-    """How long and on what: passes over the training set, samples an update, "cpu" or "cuda".
+    """How long and on what: passes over the training set, samples an update, a resolved backend.
 
     Raises:
-        ReaderError: no epoch, or batches of nothing.
+        ReaderError: no epoch, batches of nothing, or a backend that has not this neuron: ipu.
     """
 
     epochs: int = 2
     batch_size: int = 16
-    device: str = "cpu"
+    backend: str = "cpu"
 
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1:
             raise ReaderError(f"{self}", "spikepipe_learning", "an epoch and a sample at least")
+        if self.backend not in ("reference", "cpu", "cuda"):
+            lacks = f"backend {label(self.backend)} lacks SpikePipe's bilinear neuron"
+            raise ReaderError(lacks, "spikepipe_learning", "reference, cpu and cuda have it")
+
+    @property
+    def device(self) -> str:
+        """Where tensors lie."""
+        return "cuda" if self.backend == "cuda" else "cpu"
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,10 @@ def fit(
         )
     if not rate > 0 or not len(train) or not len(test):
         raise ReaderError(f"rate {rate}, {len(train)} + {len(test)} samples", "fit", "more than 0")
-    stack = [layer.to(course.device) for layer in layers(network, seed=seed)]
+    stack = [
+        layer.to(course.device)
+        for layer in layers(network, seed=seed, compiled=course.backend == "cpu")
+    ]
     parameters = [p for layer in stack for p in layer.parameters()]
     optimizer = OPTIMIZERS[way.optimizer](parameters, rate)
     emulator = Emulator(stack, way.delays, optimizer, way.versions)

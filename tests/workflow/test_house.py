@@ -104,7 +104,7 @@ def test_the_readmes_python_runs():
     names["loss"].backward()
     assert names["net"][0].weight.grad.any()
     assert (
-        len(blocks) == 4
+        len(blocks) == 5
         and names["counts"].shape == (4, 20)
         and names["deep"].depth == 2
         and names["gradients"][3].any()

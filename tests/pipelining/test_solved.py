@@ -37,10 +37,13 @@ def test_the_goal_of_the_grid():
 
 
 def test_values_to_meet():
-    # Sheet, section 7; its 3.99 and 2.97 are of 400 rounded units, exact cycles give 3.983 or more and 2.965.
-    for name, processors, speedup, total in (("vgg8", 4, 3.98, 8), ("amr4", 3, 2.96, 3)):
-        found = solved.best(name, 1, 32, processors)
-        assert found.speedup >= speedup and sum(found.staleness) <= total
+    # The sheet's 3.99 and 2.97 (section 7) are of rounded units, see test_optimal.py; in exact cycles vgg8
+    # needs a total delay of 9 for 3.994 and amr4 gets no further than 2.965, both proven.
+    vgg8, amr4 = solved.cell("vgg8", 1, 32, 4), solved.cell("amr4", 1, 32, 3)
+    assert vgg8.within().schedule.speedup >= 3.98 and vgg8.within().total_delay == 8
+    assert [p.bound for p in vgg8.points if p.schedule.speedup > 3.99][-1] == 9
+    assert amr4.within().schedule.speedup >= 2.96 and amr4.within().total_delay == 3
+    assert 339218 / amr4.period_bound < 2.97
 
 
 def test_unknown_cells_say_what_to_do():
@@ -77,6 +80,8 @@ def test_a_tampered_schedule_is_not_read(copy):
     delayed = json.loads(json.dumps(row))
     delayed["points"][0]["verdict"]["staleness"] = [0, 0, 0]
     says(delayed, "the checker rejects")
+    says(row | {"proven": [[10**9, 50]]}, "contradicts a schedule")
+    says(row | {"period_bound": row["period_bound"] + 1}, "contradicts a schedule")
     says(row | {"cycles": [c + 1 for c in row["cycles"]]}, "other task cycles")
 
 
@@ -89,11 +94,16 @@ def test_solving_from_the_command_line(copy, capsys):
         "[mlp3 1/1] mlp3, batch 1, 32 x 32, 2 processors: period 38960" in capsys.readouterr().out
     )
     made = json.loads(file.read_text())
-    wanted = [(p["period"], p["verdict"]["staleness"]) for p in row["points"]]
-    totals = lambda row: [(p["period"], sum(p["verdict"]["staleness"])) for p in row["points"]]  # noqa: E731
-    assert totals(made) == [(period, sum(delays)) for period, delays in wanted]
+    totals = [[sum(p["verdict"]["staleness"]) for p in r["points"]] for r in (row, made)]
+    assert totals[0] == totals[1] == [3, 2, 1, 0]
+    periods = [[p["period"] for p in r["points"]] for r in (row, made)]
+    assert periods[0][0] == periods[1][0] and periods[0][-1] == periods[1][-1]
     assert made["period_bound"] == row["period_bound"]
     command.main(arguments)
     assert "period" not in capsys.readouterr().out
     command.main([*arguments, "--again"])
-    assert json.loads(file.read_text())["points"] == made["points"]
+    again = json.loads(file.read_text())
+    assert all(
+        a["period"] <= b["period"] for a, b in zip(again["points"], made["points"], strict=True)
+    )
+    assert len(again["proven"]) >= len(made["proven"])

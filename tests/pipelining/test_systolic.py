@@ -29,7 +29,6 @@ def draws(number, seed=7):
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_cycles_and_streams_are_scale_sims(dataflow):
-    pytest.importorskip("scalesim", reason="scalesim 3.0.0 is not installed")
     from importlib import import_module
 
     from scalesim.scale_config import scale_config

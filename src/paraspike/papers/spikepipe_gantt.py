@@ -94,7 +94,7 @@ def gantt(
             raise ReaderError(
                 f"{schedule.method} has other tasks", "gantt", "schedules of one graph"
             )
-        verdict = check(schedule, max(samples, (max(schedule.staleness) + 2) * schedule.micro))
+        verdict = check(schedule, max(60, samples, (max(schedule.staleness) + 2) * schedule.micro))
         if not verdict.ok:
             raise ReaderError(
                 f"{schedule.method} is no schedule to draw", "gantt", verdict.violation

@@ -35,8 +35,7 @@ def runtime(results) -> Figure:
         f"{data.attrs['network']}, {data.attrs['batch_size']} samples an update, "
         f"{data.attrs['updates']} updates, one thread a process; bars: medians, points: repetitions",
         f"largest difference of a weight between this runtime and the emulator: {float(own.max()):.1g}",
-        "right: bars measured; black lines without fill and drain; diamonds what the schedule promises, "
-        "modelled from measured task times",
+        "black lines: without fill and drain; diamonds: what the schedule promises for the measured task times",
         data.attrs["caveat"],
     )  # fmt: skip
     return fig
@@ -78,5 +77,5 @@ def _gains(ax, data):
             ax.plot(expected, y, "D", mfc="white", mec=plots.INK, ms=6, zorder=5)
     ax.axvline(1, color=plots.INK, lw=1, ls=":")
     ax.set_yticks(at, [""] * len(names))
-    ax.set(xlabel="speedup over one process")
+    ax.set(xlabel="speedup over one process: bars measured, diamonds modelled")
     ax.set_xlim(0, None)

@@ -59,9 +59,15 @@ def least_period(
             sum(task.cycles * row[p] for task, row in zip(graph.tasks, on, strict=True)) <= period
         )
     model.minimize(period)
-    solver, status = _solve(model, seconds, workers)
-    bound = max(floor, round(solver.best_objective_bound)) if status else floor
-    if not status:
+    at = {(piece.kind, piece.layer): piece.processor for piece in first.pieces}
+    names = {}
+    for task, row in zip(graph.tasks, on, strict=True):
+        chosen = names.setdefault(at[task.key], len(names))
+        for p, variable in enumerate(row):
+            model.add_hint(variable, p == chosen)
+    solver, found = _solve(model, seconds, workers)
+    bound = max(floor, round(solver.best_objective_bound))
+    if not found:
         return _checked(replace(first, method=METHOD), bound)
     chosen = {
         task.key: next(p for p in range(processors) if solver.value(row[p]))
@@ -90,10 +96,11 @@ def least_delay(
             never worse than.  known: a lower bound of the total delay that is proven already.
 
     Returns:
-        None: none was found in time (without a hint), or the period is too short.
+        None: without a hint none was found in time, or with every D_l up to 4 L none exists.
 
     Raises:
-        ReaderError: seconds or workers not positive; a hint with a longer period.
+        ReaderError: seconds or workers not positive; a hint with a longer period; a `known` bound that does
+            not hold.
     """
     _check(seconds, workers)
     if hint is not None and hint.period > period:
@@ -104,7 +111,8 @@ def least_delay(
     tasks = graph.tasks
     index = {task.key: i for i, task in enumerate(tasks)}
     length = [task.cycles for task in tasks]
-    most = 2 * graph.depth + 1 if hint is None else max(*hint.staleness, 2 * graph.depth + 1)
+    # No delay of an optimum is above the hint's total.
+    most = 4 * graph.depth if hint is None else sum(hint.staleness)
     offset = [model.new_int_var(0, period - 1, f"o {task.name}") for task in tasks]
     turn = [model.new_int_var(0, most + 1, f"k {task.name}") for task in tasks]
     on = _processors(model, graph, processors)
@@ -129,10 +137,10 @@ def least_delay(
     model.minimize(sum(delays))
     if hint is not None:
         _suggest(model, hint, tasks, offset, turn, on)
-    solver, status = _solve(model, seconds, workers)
-    bound = max(known, round(solver.best_objective_bound)) if status else known
+    solver, solved_it = _solve(model, seconds, workers)
+    bound = max(known, round(solver.best_objective_bound))
     found = hint and settle(graph, METHOD, processors, period, hint.pieces, work=hint.work)
-    if status:
+    if solved_it:
         pieces = [
             Piece(*task.key, _value(solver, on[i]), solver.value(offset[i]), length[i])
             for i, task in enumerate(tasks)
@@ -140,6 +148,12 @@ def least_delay(
         solved = settle(graph, METHOD, processors, period, pieces)
         if not found or sum(solved.staleness) < sum(found.staleness):
             found = solved
+    if found and bound > sum(found.staleness):
+        raise ReaderError(
+            f"a bound of {bound} updates above the {sum(found.staleness)} of a schedule at hand",
+            f"least_delay at {period} cycles",
+            "the `known` bound does not hold",
+        )
     return _checked(found, bound) if found else None
 
 
@@ -192,6 +206,8 @@ def _solve(model, seconds, workers):
     solver.parameters.max_time_in_seconds = seconds
     solver.parameters.num_workers = workers
     status = solver.solve(model)
+    if status == cp_model.MODEL_INVALID:
+        raise ReaderError(f"CP-SAT refuses the model: {model.validate()}", "pipelining.optimal")
     return solver, status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
 
 

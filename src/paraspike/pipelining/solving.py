@@ -50,9 +50,7 @@ def solve(
     note(f"{label}: period {schedule.period}, bound {bound}")
     starts = [s for s in (shorten(schedule), shorten(lpt(graph, processors))) if s]
     starts += [point.schedule for point in known.points] if known else []
-    found, proven, least = [], [], schedule.period
-    if known:
-        proven += [(point.schedule.period, point.bound) for point in known.points]
+    found, proven, least = [], list(known.proven) if known else [], schedule.period
 
     def search(period):
         fitting = [s for s in [*starts, *found] if s.period <= period]
@@ -77,8 +75,10 @@ def solve(
                 search(int((short.schedule.period * long.schedule.period) ** 0.5))
     points = tuple(_frontier(graph, [*found, *starts], proven))
     solver = f"OR-Tools {version('ortools')} CP-SAT"
-    spent = round(time.perf_counter() - begun + (known.seconds if known else 0), 1)
-    return Cell(name, batch, array, processors, bound, points, spent, solver)
+    spent = round(time.perf_counter() - begun, 1)
+    return Cell(
+        name, batch, array, processors, bound, points, tuple(_strongest(proven)), spent, solver
+    )
 
 
 def _frontier(graph: TaskGraph, schedules, proven) -> Iterator[Point]:
@@ -92,7 +92,16 @@ def _frontier(graph: TaskGraph, schedules, proven) -> Iterator[Point]:
         loops = [graph.loop_cycles(layer) for layer in range(1, graph.depth + 1)]
         floor = sum(max(0, -(-cycles // schedule.period) - 1) for cycles in loops)
         bounds = [bound for period, bound in proven if period >= schedule.period]
-        yield Point(schedule, min(total, max([floor, *bounds])))
+        yield Point(schedule, max([floor, *bounds]))
+
+
+def _strongest(proven) -> Iterator[tuple[int, int]]:
+    """The bounds that no other at as long a period or a longer one implies, longest period first."""
+    most = 0
+    for period, bound in sorted(proven, reverse=True):
+        if bound > most:
+            most = bound
+            yield period, bound
 
 
 def save(cells: dict[tuple, Cell], name: str) -> None:
@@ -116,6 +125,7 @@ def save(cells: dict[tuple, Cell], name: str) -> None:
             )
         row = {k: getattr(cell, k) for k in ("network", "batch", "array", "processors")}
         row |= {k: getattr(cell, k) for k in ("period_bound", "seconds", "solver")}
+        row["proven"] = cell.proven
         row |= {"cycles": [task.cycles for task in graph.tasks], "points": points}
         lines.append(json.dumps(row))
     with paths.replacing(file_of(name)) as file:

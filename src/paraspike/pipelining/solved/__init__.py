@@ -43,7 +43,8 @@ class Cell:
     Attributes:
         period_bound: cycles, proven: no schedule of whole tasks has a shorter period.
         points: shortest period first, every one with less total delay than those before it.
-        seconds: that were spent on it, in all.  solver: its name and version.
+        proven: (period, bound): no schedule with that period or a shorter one has less total delay.
+        seconds: of search in the latest run.  solver: its name and version.
     """
 
     network: str
@@ -52,6 +53,7 @@ class Cell:
     processors: int
     period_bound: int
     points: tuple[Point, ...]
+    proven: tuple[tuple[int, int], ...] = ()
     seconds: float = 0.0
     solver: str = ""
 
@@ -123,9 +125,23 @@ def _cell(row) -> Cell:
             raise ReaderError(f"the checker rejects a schedule: {verdict.violation}", where)
         points.append(Point(schedule, kept["delay_bound"]))
     names = ("network", "batch", "array", "processors", "period_bound")
-    return Cell(
-        *[row[k] for k in names], tuple(points), seconds=row["seconds"], solver=row["solver"]
+    proven = tuple(map(tuple, row["proven"]))
+    cell = Cell(*[row[k] for k in names], tuple(points), proven, row["seconds"], row["solver"])
+    if not _plausible(cell, graph):
+        raise ReaderError("a bound contradicts a schedule", where, "solve it --again")
+    return cell
+
+
+def _plausible(cell, graph):
+    """Whether bounds are no more than what the schedules reach, and no less than the loops say."""
+    first = cell.points[0].schedule
+    if not graph.lower_bound(cell.processors) <= cell.period_bound <= first.period:
+        return False
+    reached = [(point.schedule.period, point.total_delay) for point in cell.points]
+    held = all(
+        bound <= total for period, bound in cell.proven for p, total in reached if p <= period
     )
+    return held and all(point.bound <= point.total_delay for point in cell.points)
 
 
 def file_of(name: str) -> Path:

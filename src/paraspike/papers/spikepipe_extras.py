@@ -117,9 +117,7 @@ def _learnt(ax, data):
             ax.plot(x, values.sel(seed=seed), ".", color=ink, alpha=0.4, ms=5)
     least = x[list(arms).index("least delay")] if "least delay" in arms else None
     if least is not None:
-        ax.axvline(
-            least, color=INKS[ways.SOLVED], lw=1, ls="--", label="delay of CP-SAT's schedule"
-        )
+        ax.axvline(least, color=plots.INK, lw=1, ls="--", label="delay of CP-SAT's schedule")
     ax.set(xlabel="total delay (updates), symmetric log scale", ylim=(0, 100))
     _delay_axis(ax)
 

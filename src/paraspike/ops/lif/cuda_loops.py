@@ -1,0 +1,196 @@
+"""The two ways through the time steps of a recurrent LIF layer: one persistent launch, or step by step.
+
+Step by step is torch's product (full precision) and one launch of the fused kernel for each time step; on
+a GPU the launches of 32 steps are captured once as a CUDA graph that works on buffers of its own, so that
+neither T nor the weights' place in memory makes another capture.
+"""
+
+from collections import OrderedDict
+
+import torch
+
+from paraspike.ops.lif import cuda_kernels, cuda_recurrent
+from paraspike.ops.lif.cuda import BLOCK_FROM, Kept, device_coefficients, launch, on
+
+_CHUNK = 32
+_GRAPHS: OrderedDict = OrderedDict()
+_MOST_GRAPHS = 16
+
+
+class Persistent:
+    """All steps in one launch each way (`cuda_recurrent`)."""
+
+    def __init__(self, neuron, option, seeds, x, local):
+        self.neuron, self.option, self.local = neuron, option, local
+        self.per_seed, self.n = x.shape[1] // seeds, x.shape[2]
+        self.c = device_coefficients(neuron, x.dtype, x.device)
+        width = max(16, 1 << (self.n - 1).bit_length())
+        self.sizes = {"BLOCK_N": width, "ROWS": 16}
+        self.how = {"num_warps": max(1, min(16, width // 32)), "enable_fp_fusion": False}
+
+    def forward(self, x, weight, keep, trace):
+        spikes = torch.empty_like(x)
+        kept = Kept(x.new_empty((1, *x.shape[1:])), self.option, len(x), keep)
+        if x.numel():
+            with on(x.device):
+                cuda_recurrent.forward[(x.shape[1],)](
+                    x, spikes, *kept.tensors(), weight, self.c, len(x), x.shape[1], self.per_seed, self.n,
+                    self.neuron.refractory_steps, OPTION=self.option, KEEP=int(keep), **self.sizes, **self.how,
+                )  # fmt: skip
+        return spikes, kept.potential.view(x.shape) if trace else None, kept.tensors()
+
+    def backward(self, grad, weight, saved):
+        out, (steps, batch, n) = torch.empty_like(grad), grad.shape
+        # By the samples of one seed alone: the order of sums must not depend on how many seeds there are.
+        block = 16 if self.per_seed >= BLOCK_FROM else 1
+        grid = (batch // max(1, self.per_seed) * -(-self.per_seed // block),)
+        if grad.numel():
+            turned = weight.transpose(1, 2).contiguous()
+            with on(grad.device):
+                cuda_recurrent.backward[grid](
+                    grad, *saved, turned, out, self.c, steps, batch, self.per_seed, n, OPTION=self.option,
+                    LOCAL=int(self.local), BLOCK_B=block, **self.sizes, **self.how,
+                )  # fmt: skip
+        return out
+
+
+class Steps:
+    """A product and a launch a step, over chunks of `_CHUNK` steps.
+
+    A chunk's buffers have a row before its first step and one behind its last: what it takes over from
+    its neighbours. The potential before the very first step is one that does not fire.
+    """
+
+    def __init__(self, neuron, option, seeds, x, local):
+        self.neuron, self.option, self.local, self.seeds = neuron, option, local, seeds
+
+    def forward(self, x, weight, keep, trace):
+        spikes, potential = torch.empty_like(x), torch.empty_like(x) if trace else None
+        saved = []
+        if not x.numel():
+            return spikes, potential, saved
+        with on(x.device):
+            room = _room(self, x, keep, True)
+            room.weight.copy_(weight)
+            for part in (room.state, room.spikes, room.kept.words):
+                part.zero_()
+            room.kept.potential.fill_(float("-inf"))
+            for begin in range(0, len(x), _CHUNK):
+                length = min(_CHUNK, len(x) - begin)
+                room.x[1 : length + 1].copy_(x[begin : begin + length])
+                room.run(self._forward, length)
+                spikes[begin : begin + length].copy_(room.spikes[1 : length + 1])
+                if trace:
+                    now = room.kept.potential[1 : length + 1]
+                    potential[begin : begin + length].copy_(now.view(length, *x.shape[1:]))
+                saved += [v.clone() for v in room.kept.tensors()] if keep else []
+        return spikes, potential, saved
+
+    def _forward(self, room, length):
+        room.spikes[0].copy_(room.spikes[_CHUNK])
+        for v in (room.kept.potential, room.kept.extra):
+            v[0].copy_(v[-2 if len(v) > 1 else 0])
+        words = room.kept.words
+        if len(words) > 1:
+            words[0].copy_(words[1] & 1)
+            words[1].zero_()
+        sizes, how = launch(room.m)
+        for k in range(1, length + 1):
+            _add_product(room.x[k], room.spikes[k - 1], room.weight)
+            cuda_kernels.forward[(-(-room.m // sizes["BLOCK"]),)](
+                room.x, room.spikes, *room.kept.tensors(), room.state, room.c, k, 1, room.m,
+                self.neuron.refractory_steps, OPTION=self.option, KEEP=int(room.keep), CARRY=1,
+                **sizes, **how,
+            )  # fmt: skip
+
+    def backward(self, grad, weight, saved):
+        out = torch.empty_like(grad)
+        if not grad.numel():
+            return out
+        with on(grad.device):
+            room = _room(self, grad, True, False)
+            room.weight.copy_(weight.transpose(1, 2))
+            room.state.zero_()
+            room.out.zero_()
+            chunks = -(-len(grad) // _CHUNK)
+            for j in reversed(range(chunks)):
+                begin = j * _CHUNK
+                length = min(_CHUNK, len(grad) - begin)
+                for here, v in zip(room.kept.tensors(), saved[4 * j : 4 * j + 4], strict=True):
+                    here.copy_(v)
+                room.x[1 : length + 1].copy_(grad[begin : begin + length])
+                room.run(self._backward, length)
+                out[begin : begin + length].copy_(room.out[1 : length + 1])
+                # What comes before this chunk has it as the step behind its last.
+                room.out[_CHUNK + 1].copy_(room.out[1])
+        return out
+
+    def _backward(self, room, length):
+        sizes, how = launch(room.m)
+        for k in range(length, 0, -1):
+            if not self.local:
+                _add_product(room.x[k], room.out[k + 1], room.weight)
+            cuda_kernels.backward[(-(-room.m // sizes["BLOCK"]),)](
+                room.x, *room.kept.tensors(), room.state, room.out, room.c, k, 1, room.m,
+                OPTION=self.option, CARRY=1, **sizes, **how,
+            )  # fmt: skip
+
+
+def _add_product(x, activity, weight):
+    """x [S*B, N] += activity [S*B, N] times weight [S, N, N], seed by seed: a batched product's last bits
+    may depend on how many there are."""
+    for rows, a, w in zip(x.chunk(len(weight)), activity.chunk(len(weight)), weight, strict=True):
+        rows.addmm_(a, w)
+
+
+class _Room:
+    """A chunk's buffers, and on a GPU the graph that works on them."""
+
+    def __init__(self, steps, x, keep):
+        rows, shape = _CHUNK + 2, x.shape[1:]
+        self.m, self.keep, self.graph = x[0].numel(), keep, None
+        self.x, self.spikes, self.out = (x.new_zeros((rows, *shape)) for _ in range(3))
+        self.kept = Kept(x[:1], steps.option, rows, keep)
+        self.state = x.new_zeros((6, self.m))
+        self.weight = x.new_zeros((steps.seeds, shape[1], shape[1]))
+        self.c = device_coefficients(steps.neuron, x.dtype, x.device)
+
+    def run(self, walk, length):
+        """The steps 1 .. length; a whole chunk on a GPU as one graph, captured when first wanted."""
+        if length < _CHUNK or self.x.device.type != "cuda":
+            walk(self, length)
+            return
+        if self.graph is None:
+            self.graph = self._captured(walk)
+        self.graph.replay()
+
+    def _captured(self, walk):
+        # What runs first outside of the capture compiles kernels and sets up the product's workspace.
+        before = [v.clone() for v in self._all()]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            walk(self, _CHUNK)
+        torch.cuda.current_stream().wait_stream(side)
+        for v, old in zip(self._all(), before, strict=True):
+            v.copy_(old)
+        graph = torch.cuda.CUDAGraph()
+        # Backward runs in autograd's own thread; others may allocate meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            walk(self, _CHUNK)
+        return graph
+
+    def _all(self):
+        return self.x, self.spikes, self.out, self.state, *self.kept.tensors()
+
+
+def _room(steps, x, keep, onward):
+    """Buffers for one neuron, size and direction; the least recently used go first."""
+    stream = torch.cuda.current_stream().cuda_stream if x.device.type == "cuda" else 0
+    key = (steps.neuron, steps.option, steps.seeds, steps.local, x.shape[1:], x.dtype, x.device, keep, onward,
+           stream)  # fmt: skip
+    room = _GRAPHS.pop(key, None) or _Room(steps, x, keep)
+    _GRAPHS[key] = room
+    while len(_GRAPHS) > _MOST_GRAPHS:
+        _GRAPHS.popitem(last=False)
+    return room

@@ -97,6 +97,13 @@ def launch(m: int) -> tuple[dict, dict]:
     return {"STAGES": stages, "BLOCK": block}, how
 
 
+def program(n: int, real: str) -> tuple[dict, dict]:
+    """(constexprs, launch options) of a persistent recurrent kernel over n neurons of type fp32 or fp64."""
+    width = max(16, 1 << (n - 1).bit_length())
+    warps = max(1, min(16, width // 32))
+    return {"BLOCK_N": width, "ROWS": 16}, {"num_warps": warps, "enable_fp_fusion": False}
+
+
 class Kept:
     """What the way back needs, and room for it: [T, M] each, or a single element where it is not needed."""
 

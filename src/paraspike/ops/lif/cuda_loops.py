@@ -10,7 +10,7 @@ from collections import OrderedDict
 import torch
 
 from paraspike.ops.lif import cuda_kernels, cuda_recurrent
-from paraspike.ops.lif.cuda import BLOCK_FROM, Kept, device_coefficients, launch, on
+from paraspike.ops.lif.cuda import BLOCK_FROM, Kept, device_coefficients, launch, on, program
 
 _CHUNK = 32
 _GRAPHS: OrderedDict = OrderedDict()
@@ -24,9 +24,7 @@ class Persistent:
         self.neuron, self.option, self.local = neuron, option, local
         self.per_seed, self.n = x.shape[1] // seeds, x.shape[2]
         self.c = device_coefficients(neuron, x.dtype, x.device)
-        width = max(16, 1 << (self.n - 1).bit_length())
-        self.sizes = {"BLOCK_N": width, "ROWS": 16}
-        self.how = {"num_warps": max(1, min(16, width // 32)), "enable_fp_fusion": False}
+        self.sizes, self.how = program(self.n, "fp64" if x.dtype == torch.float64 else "fp32")
 
     def forward(self, x, weight, keep, trace):
         spikes = torch.empty_like(x)

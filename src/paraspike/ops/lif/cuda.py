@@ -25,8 +25,10 @@ LAUNCH = ((0, 32, 16), (1 << 17, 128, 8), (1 << 18, 128, 5))
 KEEP = ((0, "potential"),)
 # Neurons up to which one launch walks all steps of a recurrent layer ("persistent"); above, "steps".
 PERSISTENT_UP_TO = 512
-# Samples of a seed from which a persistent program takes 16 of them on the way back, else one.
+# Samples of a seed from which a persistent program takes a block of them on the way back, else one.
 BLOCK_FROM = 32
+# Recurrent neurons from which, samples of that block, warps: the most that leave next to no registers spilled.
+BLOCKS = ((0, 16, 4), (33, 16, 8), (129, 8, 8), (257, 4, 16))
 _EVERY = 32
 _WHERE = "operator lif, backend cuda"
 
@@ -97,11 +99,16 @@ def launch(m: int) -> tuple[dict, dict]:
     return {"STAGES": stages, "BLOCK": block}, how
 
 
-def program(n: int, real: str) -> tuple[dict, dict]:
-    """(constexprs, launch options) of a persistent recurrent kernel over n neurons of type fp32 or fp64."""
+def program(n: int, dtype: torch.dtype, block: bool = False) -> tuple[dict, dict]:
+    """(constexprs, launch options) of a persistent recurrent kernel over n neurons: forward and one sample
+    at a time, or, with `block`, the way back of a block of samples."""
     width = max(16, 1 << (n - 1).bit_length())
+    sizes = {"BLOCK_N": width, "ROWS": 16}
     warps = max(1, min(16, width // 32))
-    return {"BLOCK_N": width, "ROWS": 16}, {"num_warps": warps, "enable_fp_fusion": False}
+    if block:
+        _, samples, warps = _row(BLOCKS, n)
+        sizes["BLOCK_B"] = samples // 2 if dtype == torch.float64 else samples
+    return sizes, {"num_warps": warps, "num_stages": 2, "enable_fp_fusion": False}
 
 
 class Kept:

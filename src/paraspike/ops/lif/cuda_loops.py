@@ -24,30 +24,32 @@ class Persistent:
         self.neuron, self.option, self.local = neuron, option, local
         self.per_seed, self.n = x.shape[1] // seeds, x.shape[2]
         self.c = device_coefficients(neuron, x.dtype, x.device)
-        self.sizes, self.how = program(self.n, "fp64" if x.dtype == torch.float64 else "fp32")
 
     def forward(self, x, weight, keep, trace):
         spikes = torch.empty_like(x)
         kept = Kept(x.new_empty((1, *x.shape[1:])), self.option, len(x), keep)
+        sizes, how = program(self.n, x.dtype)
         if x.numel():
             with on(x.device):
                 cuda_recurrent.forward[(x.shape[1],)](
                     x, spikes, *kept.tensors(), weight, self.c, len(x), x.shape[1], self.per_seed, self.n,
-                    self.neuron.refractory_steps, OPTION=self.option, KEEP=int(keep), **self.sizes, **self.how,
+                    self.neuron.refractory_steps, OPTION=self.option, KEEP=int(keep), **sizes, **how,
                 )  # fmt: skip
         return spikes, kept.potential.view(x.shape) if trace else None, kept.tensors()
 
     def backward(self, grad, weight, saved):
         out, (steps, batch, n) = torch.empty_like(grad), grad.shape
         # By the samples of one seed alone: the order of sums must not depend on how many seeds there are.
-        block = 16 if self.per_seed >= BLOCK_FROM else 1
+        sizes, how = program(n, grad.dtype, self.per_seed >= BLOCK_FROM)
+        sizes = {"BLOCK_B": 1} | sizes
+        block = sizes["BLOCK_B"]
         grid = (batch // max(1, self.per_seed) * -(-self.per_seed // block),)
         if grad.numel():
             turned = weight.transpose(1, 2).contiguous()
             with on(grad.device):
                 cuda_recurrent.backward[grid](
                     grad, *saved, turned, out, self.c, steps, batch, self.per_seed, n, OPTION=self.option,
-                    LOCAL=int(self.local), BLOCK_B=block, **self.sizes, **self.how,
+                    LOCAL=int(self.local), **sizes, **how,
                 )  # fmt: skip
         return out
 
@@ -93,6 +95,8 @@ class Steps:
             words[0].copy_(words[1] & 1)
             words[1].zero_()
         sizes, how = launch(room.m)
+        # One step: nothing to load ahead.
+        sizes = sizes | {"STAGES": 1}
         for k in range(1, length + 1):
             _add_product(room.x[k], room.spikes[k - 1], room.weight)
             cuda_kernels.forward[(-(-room.m // sizes["BLOCK"]),)](
@@ -125,6 +129,8 @@ class Steps:
 
     def _backward(self, room, length):
         sizes, how = launch(room.m)
+        # One step: nothing to load ahead.
+        sizes = sizes | {"STAGES": 1}
         for k in range(length, 0, -1):
             if not self.local:
                 _add_product(room.x[k], room.out[k + 1], room.weight)

@@ -20,11 +20,12 @@ def weigh(source, weight, n, cols, BLOCK_N: tl.constexpr, ROWS: tl.constexpr):
     dtype: tl.constexpr = weight.dtype.element_ty
     r = tl.arange(0, ROWS)
     total = tl.zeros((ROWS, BLOCK_N), dtype)
-    for k in range(0, n, ROWS):
+    # Unrolled, so that several rows are on their way at once: each waits for its source.
+    for k in tl.range(0, n, ROWS, loop_unroll_factor=4):
         v = tl.load(source + k + r, mask=k + r < n, other=0.0)
         there = (v != 0.0)[:, None] & (cols < n)[None, :]
         rows = tl.load(weight + (k + r)[:, None] * n + cols[None, :], mask=there, other=0.0)
-        total += v[:, None] * rows
+        total = tl.fma(tl.broadcast_to(v[:, None], (ROWS, BLOCK_N)), rows, total)
     return tl.sum(total, 0)
 
 

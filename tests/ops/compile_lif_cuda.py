@@ -1,6 +1,7 @@
 """Compiles the LIF kernels for sm_90 without a GPU; run by test_lif_cuda.py without TRITON_INTERPRET.
 
-Prints one line of JSON a kernel: {"name", "local", "asynchronous", "registers", "spills"}.
+Prints one line of JSON a kernel: {"name", "local", "asynchronous", "registers", "spills",
+"free": integers specialised on}.
 """
 
 import json
@@ -41,18 +42,43 @@ def cases(real):
             sizes, how = cuda.launch(m)
             sizes = option | sizes
             for keep in (0, 1, 2):
-                yield f"forward-{name}-{m}-{keep}", cuda_kernels.forward, {"KEEP": keep, "CARRY": 0} | sizes, how
-            yield f"forward-{name}-{m}-step", cuda_kernels.forward, {"KEEP": 1, "CARRY": 1} | sizes, how
+                yield (
+                    f"forward-{name}-{m}-{keep}",
+                    cuda_kernels.forward,
+                    {"KEEP": keep, "CARRY": 0} | sizes,
+                    how,
+                )
+            yield (
+                f"forward-{name}-{m}-step",
+                cuda_kernels.forward,
+                {"KEEP": 1, "CARRY": 1} | sizes,
+                how,
+            )
             for carry in (0, 1):
-                yield f"backward-{name}-{m}-{carry}", cuda_kernels.backward, {"CARRY": carry} | sizes, how
+                yield (
+                    f"backward-{name}-{m}-{carry}",
+                    cuda_kernels.backward,
+                    {"CARRY": carry} | sizes,
+                    how,
+                )
             yield f"again-{name}-{m}", cuda_kernels.backward_again, sizes, how
         for n in (16, 64, 128, 256, 512):
             sizes, how = cuda.program(n, DTYPES[real])
-            yield f"loop-forward-{name}-{n}", cuda_recurrent.forward, {"KEEP": 1} | option | sizes, how
+            yield (
+                f"loop-forward-{name}-{n}",
+                cuda_recurrent.forward,
+                {"KEEP": 1} | option | sizes,
+                how,
+            )
             for block in (False, True):
                 sizes, how = cuda.program(n, DTYPES[real], block)
                 sizes = {"LOCAL": 0, "BLOCK_B": 1} | option | sizes
-                yield f"loop-backward-{name}-{n}-{sizes['BLOCK_B']}", cuda_recurrent.backward, sizes, how
+                yield (
+                    f"loop-backward-{name}-{n}-{sizes['BLOCK_B']}",
+                    cuda_recurrent.backward,
+                    sizes,
+                    how,
+                )
 
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
@@ -70,7 +96,11 @@ def compile_one(name, kernel, constants, how, real):
             signature[argument] = "*i32" if argument == "words" else f"*{real}"
     places = {(kernel.arg_names.index(k),): v for k, v in constants.items()}
     # As tensors lie in memory: pointers are multiples of 16.
-    aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(kernel.arg_names) if signature[a][0] == "*"}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, a in enumerate(kernel.arg_names)
+        if signature[a][0] == "*"
+    }
     source = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=aligned)
     built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=how)
     ptx = built.asm["ptx"]
@@ -80,6 +110,7 @@ def compile_one(name, kernel, constants, how, real):
         "local": len(re.findall(r"\.local", ptx)),
         "asynchronous": len(re.findall(r"cp\.async\.c", ptx)),
         "shared": built.metadata.shared,
+        "free": [p.name for p in kernel.params if p.name in INTEGERS and not p.do_not_specialize],
         **told,
     }
 

@@ -116,7 +116,9 @@ class Kept:
 
     def __init__(self, x: torch.Tensor, option: int, steps: int, keep: bool = True):
         def room(wanted, dtype=x.dtype, rows=steps):
-            return torch.empty((rows, x[0].numel()) if wanted else (1, 1), dtype=dtype, device=x.device)
+            return torch.empty(
+                (rows, x[0].numel()) if wanted else (1, 1), dtype=dtype, device=x.device
+            )
 
         adaptive, extra = option >> 7 & 1, option >> 17 & 1
         self.potential = room(keep)
@@ -288,5 +290,7 @@ def _check_loop(x, recurrent, way):
         )
     if way == "persistent" and n > PERSISTENT_UP_TO:
         raise ReaderError(
-            f"{n} recurrent neurons do not fit a program", _WHERE, f"way='steps' above {PERSISTENT_UP_TO}"
+            f"{n} recurrent neurons do not fit a program",
+            _WHERE,
+            f"way='steps' above {PERSISTENT_UP_TO}",
         )

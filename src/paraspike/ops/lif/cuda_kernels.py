@@ -117,11 +117,10 @@ def forward(x_ptr, spikes, potential, extra, drives, words, state, c, first, ste
     word = tl.zeros((BLOCK,), tl.int32)
     if CARRY:
         i, u, a, x_prev, s, left = load_state(state, n, m, ok, zero, OPTION)
-        if KEEP == 1:
-            if (OPTION >> 5) & 3:
-                # Not the first step of its word: the bits before were set by an earlier launch.
-                going_on = only(ok, first % EVERY != 0)
-                word = tl.load(words + (first // EVERY) * m + n, mask=going_on, other=0)
+        if KEEP == 1 and ((OPTION >> 5) & 3) != 0:
+            # Not the first step of its word: the bits before were set by an earlier launch.
+            going_on = only(ok, first % EVERY != 0)
+            word = tl.load(words + (first // EVERY) * m + n, mask=going_on, other=0)
     at = tl.cast(first, tl.int64) * m + n
     for step in tl.range(0, steps, num_stages=STAGES):
         # Triton's interpreter counts in Python's integers.
@@ -277,7 +276,9 @@ def backward_again(x_ptr, grad, potential, extra, drives, state, out, c, steps, 
         drive = zero
         for k in tl.range(0, length, num_stages=STAGES):
             t = length - 1 - k
-            u_before, v_before = recall(potential, extra, slot - m, only(ok, t > 0), threshold, beta, OPTION)
+            u_before, v_before = recall(
+                potential, extra, slot - m, only(ok, t > 0), threshold, beta, OPTION
+            )
             bit_before = (word >> tl.maximum(t - 1, 0)) & 1
             hot_before = fired(v_before, bit_before, OPTION)
             # The step before a segment is known from its state alone.

@@ -114,13 +114,15 @@ def backward(grad, potential, extra, drives, words, turned, out, c, steps, batch
     for k in range(0, steps):
         t = steps - 1 - k
         there = only(ok, t > 0)
-        u_before, v_before = recall(potential, extra, row - m + column, there, threshold, beta, OPTION)
+        u_before, v_before = recall(
+            potential, extra, row - m + column, there, threshold, beta, OPTION
+        )
         busy_before = busy_bit(words, t - 1, m, column, there, OPTION)
         hot_before = fired(v_before, busy_before, OPTION)
         g = tl.load(grad + row + column, mask=ok, other=0.0)
         if (OPTION >> 9) & 1:
             drive = tl.load(drives + row + column, mask=ok, other=0.0)
-        if LOCAL == 0:
+        if LOCAL == 0:  # noqa: SIM102 (one is known when compiled, the other is not)
             if k > 0:
                 sent = out + row + m + first
                 if BLOCK_B == 1:

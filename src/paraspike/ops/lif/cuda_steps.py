@@ -62,15 +62,13 @@ def advance(x, i, u, a, x_prev, s, left, patience, a_ii, a_uu, a_ui, c0, c1, thr
     if PREVIOUS:
         drive = drive + c1 * x_prev
     kept, added = a_uu * u, drive
-    if LATE:
-        if RESET == 1:
-            kept = tl.where(s > 0, 0.0, kept)
-            if GATE:
-                added = tl.where(s > 0, 0.0, added)
+    if LATE and RESET == 1:
+        kept = tl.where(s > 0, 0.0, kept)
+        if GATE:
+            added = tl.where(s > 0, 0.0, added)
     u = kept + added
-    if LATE:
-        if RESET == 2:
-            u = u - threshold * s
+    if LATE and RESET == 2:
+        u = u - threshold * s
     v = u - threshold
     if ADAPTIVE:
         v = u - (threshold + beta * a)
@@ -164,19 +162,18 @@ def retreat(g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, busy, u_before, hot_
         to_a = to_a * rho - sent * beta
     d = d + sent
     kept, to_drive = d, d
-    if LATE:
-        if GRADIENT != 0:
-            if RESET == 1:
-                if GRADIENT == 2:
-                    whole = a_uu * u_before
-                    if DRIVES:
-                        whole = whole + drive
-                    to_s = -d * whole
-                kept = tl.where(hot_before, 0.0, d)
-                if GATE:
-                    to_drive = kept
-            elif GRADIENT == 2:
-                to_s = -d * threshold
+    if LATE and GRADIENT != 0:
+        if RESET == 1:
+            if GRADIENT == 2:
+                whole = a_uu * u_before
+                if DRIVES:
+                    whole = whole + drive
+                to_s = -d * whole
+            kept = tl.where(hot_before, 0.0, d)
+            if GATE:
+                to_drive = kept
+        elif GRADIENT == 2:
+            to_s = -d * threshold
     to_i = to_drive * a_ui + to_i * a_ii
     given = to_i + to_drive * c0
     if PREVIOUS:

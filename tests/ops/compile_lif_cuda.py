@@ -17,7 +17,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from paraspike.neurons import LIF, Surrogate, cuba
-from paraspike.ops.lif import cuda, cuda_kernels, cuda_recurrent
+from paraspike.ops.lif import cuda_kernels, cuda_launch, cuda_recurrent
 from paraspike.ops.lif.options import options
 
 NEURONS = {
@@ -37,9 +37,9 @@ NEURONS = {
 def cases(real):
     """(name, kernel, constexprs, options) of what is launched on a GPU, numbers of type `real`."""
     for name, neuron in NEURONS.items():
-        option = {"OPTION": cuda.packed(options(neuron))}
+        option = {"OPTION": cuda_launch.packed(options(neuron))}
         for m in (1 << 12, 1 << 18):
-            sizes, how = cuda.launch(m)
+            sizes, how = cuda_launch.launch(m)
             sizes = option | sizes
             for keep in (0, 1, 2):
                 yield (
@@ -63,7 +63,7 @@ def cases(real):
                 )
             yield f"again-{name}-{m}", cuda_kernels.backward_again, sizes, how
         for n in (16, 64, 128, 256, 512):
-            sizes, how = cuda.program(n, DTYPES[real])
+            sizes, how = cuda_launch.program(n, DTYPES[real])
             yield (
                 f"loop-forward-{name}-{n}",
                 cuda_recurrent.forward,
@@ -71,7 +71,7 @@ def cases(real):
                 how,
             )
             for block in (False, True):
-                sizes, how = cuda.program(n, DTYPES[real], block)
+                sizes, how = cuda_launch.program(n, DTYPES[real], block)
                 sizes = {"LOCAL": 0, "BLOCK_B": 1} | option | sizes
                 yield (
                     f"loop-backward-{name}-{n}-{sizes['BLOCK_B']}",

@@ -18,7 +18,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("neither a CUDA device nor TRITON_INTERPRET=1", allow_module_level=True)
 
-from paraspike.ops.lif import cuda, cuda_kernels, cuda_loops, reference  # noqa: E402
+from paraspike.ops.lif import cuda, cuda_kernels, cuda_launch, cuda_loops, reference  # noqa: E402
 
 # Masked lanes hold a potential of minus infinity, which NumPy, under the interpreter, warns of.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -217,7 +217,7 @@ def test_strided_inputs_and_gradients_and_a_second_backward_pass():
 
 def test_without_gradients_nothing_is_kept(monkeypatch):
     kept = []
-    monkeypatch.setattr(cuda, "Kept", lambda *a: kept.append(made := cuda_loops.Kept(*a)) or made)
+    monkeypatch.setattr(cuda, "Kept", lambda *a: kept.append(made := cuda_launch.Kept(*a)) or made)
     x = torch.ones(9, 2, 3, device=DEVICE, requires_grad=True)
     with torch.no_grad():
         cuda.lif(x, RICH)

@@ -10,11 +10,18 @@ from collections import OrderedDict
 import torch
 
 from paraspike.ops.lif import cuda_kernels, cuda_recurrent
-from paraspike.ops.lif.cuda import BLOCK_FROM, Kept, device_coefficients, launch, on, program
+from paraspike.ops.lif.cuda_launch import (
+    BLOCK_FROM,
+    EVERY,
+    Kept,
+    device_coefficients,
+    launch,
+    on,
+    program,
+)
 
-_CHUNK = 32
 _GRAPHS: OrderedDict = OrderedDict()
-_MOST_GRAPHS = 16
+_MOST_GRAPHS = 8
 
 
 class Persistent:
@@ -55,7 +62,7 @@ class Persistent:
 
 
 class Steps:
-    """A product and a launch a step, over chunks of `_CHUNK` steps.
+    """A product and a launch a step, over chunks of EVERY steps.
 
     A chunk's buffers have a row before its first step and one behind its last: what it takes over from
     its neighbours. The potential before the very first step is one that does not fire.
@@ -72,14 +79,14 @@ class Steps:
         with on(x.device):
             room = _room(self, x, keep, True)
             room.weight.copy_(weight)
-            for part in (room.state, room.spikes, room.kept.words):
+            for part in (room.state, room.out, room.kept.words):
                 part.zero_()
             room.kept.potential.fill_(float("-inf"))
-            for begin in range(0, len(x), _CHUNK):
-                length = min(_CHUNK, len(x) - begin)
+            for begin in range(0, len(x), EVERY):
+                length = min(EVERY, len(x) - begin)
                 room.x[1 : length + 1].copy_(x[begin : begin + length])
                 room.run(self._forward, length)
-                spikes[begin : begin + length].copy_(room.spikes[1 : length + 1])
+                spikes[begin : begin + length].copy_(room.out[1 : length + 1])
                 if trace:
                     now = room.kept.potential[1 : length + 1]
                     potential[begin : begin + length].copy_(now.view(length, *x.shape[1:]))
@@ -87,9 +94,9 @@ class Steps:
         return spikes, potential, saved
 
     def _forward(self, room, length):
-        room.spikes[0].copy_(room.spikes[_CHUNK])
+        room.out[0].copy_(room.out[EVERY])
         for v in (room.kept.potential, room.kept.extra):
-            v[0].copy_(v[-2 if len(v) > 1 else 0])
+            v[0].copy_(v[EVERY if len(v) > 1 else 0])
         words = room.kept.words
         if len(words) > 1:
             words[0].copy_(words[1] & 1)
@@ -98,9 +105,9 @@ class Steps:
         # One step: nothing to load ahead.
         sizes = sizes | {"STAGES": 1}
         for k in range(1, length + 1):
-            _add_product(room.x[k], room.spikes[k - 1], room.weight)
+            _add_product(room.x[k], room.out[k - 1], room.weight)
             cuda_kernels.forward[(-(-room.m // sizes["BLOCK"]),)](
-                room.x, room.spikes, *room.kept.tensors(), room.state, room.c, k, 1, room.m,
+                room.x, room.out, *room.kept.tensors(), room.state, room.c, k, 1, room.m,
                 self.neuron.refractory_steps, OPTION=self.option, KEEP=int(room.keep), CARRY=1,
                 **sizes, **how,
             )  # fmt: skip
@@ -114,17 +121,17 @@ class Steps:
             room.weight.copy_(weight.transpose(1, 2))
             room.state.zero_()
             room.out.zero_()
-            chunks = -(-len(grad) // _CHUNK)
+            chunks = -(-len(grad) // EVERY)
             for j in reversed(range(chunks)):
-                begin = j * _CHUNK
-                length = min(_CHUNK, len(grad) - begin)
+                begin = j * EVERY
+                length = min(EVERY, len(grad) - begin)
                 for here, v in zip(room.kept.tensors(), saved[4 * j : 4 * j + 4], strict=True):
                     here.copy_(v)
                 room.x[1 : length + 1].copy_(grad[begin : begin + length])
                 room.run(self._backward, length)
                 out[begin : begin + length].copy_(room.out[1 : length + 1])
                 # What comes before this chunk has it as the step behind its last.
-                room.out[_CHUNK + 1].copy_(room.out[1])
+                room.out[EVERY + 1].copy_(room.out[1])
         return out
 
     def _backward(self, room, length):
@@ -151,9 +158,11 @@ class _Room:
     """A chunk's buffers, and on a GPU the graph that works on them."""
 
     def __init__(self, steps, x, keep):
-        rows, shape = _CHUNK + 2, x.shape[1:]
+        rows, shape = EVERY + 2, x.shape[1:]
         self.m, self.keep, self.graph = x[0].numel(), keep, None
-        self.x, self.spikes, self.out = (x.new_zeros((rows, *shape)) for _ in range(3))
+        self.x = x.new_zeros((rows, *shape))
+        # One direction writes spikes, the other the gradient of x.
+        self.out = x.new_zeros((rows, *shape))
         self.kept = Kept(x[:1], steps.option, rows, keep)
         self.state = x.new_zeros((6, self.m))
         self.weight = x.new_zeros((steps.seeds, shape[1], shape[1]))
@@ -161,7 +170,7 @@ class _Room:
 
     def run(self, walk, length):
         """The steps 1 .. length; a whole chunk on a GPU as one graph, captured when first wanted."""
-        if length < _CHUNK or self.x.device.type != "cuda":
+        if length < EVERY or self.x.device.type != "cuda":
             walk(self, length)
             return
         if self.graph is None:
@@ -174,18 +183,18 @@ class _Room:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            walk(self, _CHUNK)
+            walk(self, EVERY)
         torch.cuda.current_stream().wait_stream(side)
         for v, old in zip(self._all(), before, strict=True):
             v.copy_(old)
         graph = torch.cuda.CUDAGraph()
         # Backward runs in autograd's own thread; others may allocate meanwhile.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            walk(self, _CHUNK)
+            walk(self, EVERY)
         return graph
 
     def _all(self):
-        return self.x, self.spikes, self.out, self.state, *self.kept.tensors()
+        return self.x, self.out, self.state, *self.kept.tensors()
 
 
 def _room(steps, x, keep, onward):

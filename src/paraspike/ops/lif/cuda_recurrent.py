@@ -10,7 +10,7 @@ a program, and sums run in an order that follows from N alone.
 import triton
 import triton.language as tl
 
-from paraspike.ops.lif.cuda_kernels import EVERY, busy_bit, fired, keep, only, recall
+from paraspike.ops.lif.cuda_memory import EVERY, busy_bit, fired, keep, only, recall
 from paraspike.ops.lif.cuda_steps import advance, coefficients, retreat, surrogate_coefficients
 
 

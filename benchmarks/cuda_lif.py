@@ -87,13 +87,16 @@ def timed(function, repeats: int) -> tuple[float, float]:
 
 
 def sweep(launches, repeats: int = 30, **sizes) -> list[dict]:
-    """`fused_layer` under each launch (neurons of a program, steps loaded ahead): fills the table
+    """`fused_layer` under each launch (neurons of a program, its warps, steps loaded ahead): fills the table
     `ops.lif.cuda_launch.LAUNCH`, which is as before afterwards."""
     table, rows = cuda_launch.LAUNCH, []
     try:
-        for block, stages in launches:
-            cuda_launch.LAUNCH = ((0, block, stages),)
-            rows.append({"block": block, "stages": stages} | fused_layer(repeats=repeats, **sizes))
+        for block, warps, stages in launches:
+            cuda_launch.LAUNCH = ((0, block, warps, stages),)
+            rows.append(
+                {"block": block, "warps": warps, "stages": stages}
+                | fused_layer(repeats=repeats, **sizes)
+            )
     finally:
         cuda_launch.LAUNCH = table
     return rows

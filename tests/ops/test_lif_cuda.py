@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import os
@@ -10,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paraspike import backends
 from paraspike.errors import ReaderError
+from paraspike.layer import Layer
 from paraspike.neurons import LIF, LeakyIntegrator, Surrogate, cuba
 
 triton = pytest.importorskip("triton")
@@ -137,14 +140,13 @@ def test_recurrent_over_several_chunks_and_blocks_of_samples(way, steps, per_see
     monkeypatch.setattr(cuda_loops, "BLOCK_FROM", 1)
     n = 5
     shape = (steps, 2 * per_seed, n)
-    x, grad = eighths(shape, drawn(0)), noise(shape, drawn(1))
-    weight = eighths((2, n, n), drawn(2)) / 8
-    expected = both_ways(lambda v, w: reference.lif(v, RICH, recurrent=w), x, grad, weight)
-    same(
-        both_ways(lambda v, w: cuda.lif(v, RICH, recurrent=w, way=way), x, grad, weight),
-        expected,
-        1e-8,
-    )
+    # Twice, for a graph captured in one call is replayed in the next.
+    for seed in (0, 7):
+        x, grad = eighths(shape, drawn(seed)), noise(shape, drawn(seed + 1))
+        weight = eighths((2, n, n), drawn(seed + 2)) / 8
+        expected = both_ways(lambda v, w: reference.lif(v, RICH, recurrent=w), x, grad, weight)
+        actual = both_ways(lambda v, w: cuda.lif(v, RICH, recurrent=w, way=way), x, grad, weight)
+        same(actual, expected, 1e-8)
 
 
 @pytest.mark.parametrize("way", ["persistent", "steps"])
@@ -224,6 +226,29 @@ def test_without_gradients_nothing_is_kept(monkeypatch):
     assert [v.numel() for v in kept[0].tensors()] == [1, 1, 1, 1]
     cuda.lif(x, RICH)
     assert kept[1].potential.numel() == 54
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_layer_of_two_seeds_with_delay_and_masks_uses_it(recurrent):
+    options = {"seeds": (1, 2), "delay": 2, "mask": torch.rand(7, 6, generator=drawn(0)) < 0.6}
+    x = (torch.rand(9, 6, 7, generator=drawn(1)) < 0.4).float().to(DEVICE)
+    grad = noise((9, 6, 6), drawn(2), torch.float32)
+    seen = []
+    for function in (reference.lif, cuda.lif):
+        ops = dataclasses.replace(backends.operators("reference"), lif=function)
+        layer = Layer(
+            7,
+            6,
+            cuba(1e-3, 5e-3, 1e-2, threshold=0.05),
+            recurrent=recurrent,
+            backend=ops,
+            **options,
+        )
+        layer.to(DEVICE)(x).backward(grad)
+        seen.append([v.grad for v in layer.parameters()])
+    for expected, actual in zip(*seen, strict=True):
+        assert expected.any()
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_does_not_fit_is_refused(monkeypatch):

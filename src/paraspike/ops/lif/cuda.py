@@ -156,13 +156,8 @@ class _Looped(torch.autograd.Function):
         of_weight = None
         if ctx.needs_input_grad[1]:
             # Seed by seed: a product's last bits may depend on what is computed beside it.
-            n = spikes.shape[2]
-            parts = [
-                s.reshape(-1, n).T @ g.reshape(-1, n)
-                for s, g in zip(
-                    spikes[:-1].chunk(len(weight), 1), out[1:].chunk(len(weight), 1), strict=True
-                )
-            ]
+            before, after = spikes[:-1].chunk(len(weight), 1), out[1:].chunk(len(weight), 1)
+            parts = [_rows(s).T @ _rows(g) for s, g in zip(before, after, strict=True)]
             of_weight = torch.stack(parts).reshape(ctx.shape)
         return out, of_weight, *[None] * 6
 
@@ -170,6 +165,12 @@ class _Looped(torch.autograd.Function):
 def _first(x):
     """[1, B, N] of x's dtype and device, also where x has no steps."""
     return x.new_empty((1, *x.shape[1:]))
+
+
+def _rows(v):
+    """[T, B, N] as [T*B, N], so aligned that a product takes it for what another seed's is."""
+    v = v.reshape(-1, v.shape[2])
+    return v if v.data_ptr() % 16 == 0 else v.clone()
 
 
 def _check(x, neuron, recurrent, keep, way):

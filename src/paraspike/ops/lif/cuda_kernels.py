@@ -12,6 +12,7 @@ from paraspike.ops.lif.cuda_memory import (
     EVERY,
     busy_bit,
     fired,
+    fired_before,
     keep,
     load_adjoint,
     load_state,
@@ -101,11 +102,12 @@ def backward(grad, potential, extra, drives, words, adjoint, out, c, first, step
     drive = zero
     for k in tl.range(0, steps, num_stages=STAGES):
         t = last - k
-        # One step ahead: a late reset needs the spikes before, and each potential is read once.
-        there = only(ok, t > 0)
-        u_before, v_before = recall(potential, extra, at - m, there, threshold, beta, OPTION)
-        busy_before = busy_bit(words, t - 1, m, n, there, OPTION)
-        hot_before = fired(v_before, busy_before, OPTION)
+        # One step ahead: a late reset needs the spikes before, and each potential is read once. The first
+        # step reads itself in vain, for a mask that changes from step to step makes loads ahead dear.
+        then = at - tl.where(t > 0, m, 0)
+        u_before, v_before = recall(potential, extra, then, ok, threshold, beta, OPTION)
+        busy_before = busy_bit(words, tl.maximum(t - 1, 0), m, n, ok, OPTION)
+        hot_before = fired_before(fired(v_before, busy_before, OPTION), t, OPTION)
         g = tl.load(grad + at, mask=ok, other=0.0)
         if (OPTION >> 9) & 1:
             drive = tl.load(drives + at, mask=ok, other=0.0)
@@ -143,7 +145,7 @@ def backward_again(x_ptr, grad, potential, extra, drives, state, out, c, steps, 
         length = tl.minimum(EVERY, steps - begin)
         base = tl.cast(segment, tl.int64) * 6 * m + n
         i, u, a, x_prev, s, left = load_state(state, base, m, ok, zero, OPTION)
-        fired_before = s > 0
+        hot_first = s > 0
         u_first = u
         word = tl.zeros((BLOCK,), tl.int32)
         at = tl.cast(begin, tl.int64) * m + n
@@ -170,14 +172,14 @@ def backward_again(x_ptr, grad, potential, extra, drives, state, out, c, steps, 
         drive = zero
         for k in tl.range(0, length, num_stages=STAGES):
             t = length - 1 - k
-            u_before, v_before = recall(
-                potential, extra, slot - m, only(ok, t > 0), threshold, beta, OPTION
-            )
+            then = slot - tl.where(t > 0, m, 0)
+            u_before, v_before = recall(potential, extra, then, ok, threshold, beta, OPTION)
             bit_before = (word >> tl.maximum(t - 1, 0)) & 1
             hot_before = fired(v_before, bit_before, OPTION)
-            # The step before a segment is known from its state alone.
-            u_before = tl.where(t > 0, u_before, u_first)
-            hot_before = tl.where(t > 0, hot_before, fired_before)
+            if (OPTION >> 2) & 1:
+                # The step before a segment is known from its state alone.
+                u_before = tl.where(t > 0, u_before, u_first)
+                hot_before = tl.where(t > 0, hot_before, hot_first)
             g = tl.load(grad + at, mask=ok, other=0.0)
             if (OPTION >> 9) & 1:
                 drive = tl.load(drives + slot, mask=ok, other=0.0)

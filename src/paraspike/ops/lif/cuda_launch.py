@@ -8,9 +8,9 @@ import torch
 from paraspike.neurons import LIF
 from paraspike.ops.lif.options import coefficients
 
-# Neurons from which, neurons of a program (one a thread), steps loaded ahead: about 5 MB are to be on their
-# way at any time. Chosen by arithmetic for an H200, not yet by measurement.
-LAUNCH = ((0, 32, 16), (1 << 17, 128, 8), (1 << 18, 128, 5))
+# Neurons from which, neurons of a program, its warps, steps loaded ahead: about 5 MB are to be on their way
+# at any time. Chosen by arithmetic for an H200, not yet by measurement (`benchmarks.cuda_lif.sweep`).
+LAUNCH = ((0, 32, 1, 16), (1 << 17, 128, 4, 8), (1 << 18, 128, 4, 5))
 # Samples of a seed from which a persistent program takes a block of them on the way back, else one.
 BLOCK_FROM = 32
 # Recurrent neurons from which, samples of that block, warps: the most that leave next to no registers spilled.
@@ -32,9 +32,9 @@ def packed(chosen: tuple[int, ...], trace: bool = False) -> int:
 
 def launch(m: int) -> tuple[dict, dict]:
     """(constexprs, launch options) of a feedforward kernel over m neurons."""
-    _, block, stages = row(LAUNCH, m)
+    _, block, warps, stages = row(LAUNCH, m)
     # Contraction into fused multiply-adds would give other bits than the reference's.
-    how = {"num_warps": block // 32, "enable_fp_fusion": False}
+    how = {"num_warps": warps, "enable_fp_fusion": False}
     return {"STAGES": stages, "BLOCK": block}, how
 
 

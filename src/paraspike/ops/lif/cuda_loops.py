@@ -65,7 +65,9 @@ class Steps:
     """A product and a launch a step, over chunks of EVERY steps.
 
     A chunk's buffers have a row before its first step and one behind its last: what it takes over from
-    its neighbours. The potential before the very first step is one that does not fire.
+    its neighbours. The potential before the very first step is one that does not fire. On a GPU a seed's
+    result has the same bits alone as among others where B*N is a multiple of 4, for products may be computed
+    otherwise where operands are less aligned.
     """
 
     def __init__(self, neuron, option, seeds, x, local):

@@ -65,8 +65,8 @@ def keep(potential, extra, drives, at, ok, u, v, a, drive, OPTION: tl.constexpr)
 
 @triton.jit
 def recall(potential, extra, at, ok, threshold, beta, OPTION: tl.constexpr):
-    """(potential, distance to threshold); of a step that was not, a distance that does not fire."""
-    u = tl.load(potential + at, mask=ok, other=float("-inf"))
+    """(potential, distance to threshold)."""
+    u = tl.load(potential + at, mask=ok, other=0.0)
     if (OPTION >> 7) & 1:
         v = u
         if (OPTION >> 17) & 1:
@@ -82,6 +82,14 @@ def fired(v, busy, OPTION: tl.constexpr):
     hot = fires_at(v, (OPTION >> 4) & 1)
     if ((OPTION >> 5) & 3) == 1:
         hot = hot & (busy == 0)
+    return hot
+
+
+@triton.jit
+def fired_before(hot, t, OPTION: tl.constexpr):
+    """`hot` of the step before t as a late reset sees it: nothing fired before the first step."""
+    if (OPTION >> 2) & 1:
+        hot = only(hot, t > 0)
     return hot
 
 

@@ -10,7 +10,7 @@ a program, and sums run in an order that follows from N alone.
 import triton
 import triton.language as tl
 
-from paraspike.ops.lif.cuda_memory import EVERY, busy_bit, fired, keep, only, recall
+from paraspike.ops.lif.cuda_memory import EVERY, busy_bit, fired, fired_before, keep, only, recall
 from paraspike.ops.lif.cuda_steps import advance, coefficients, retreat, surrogate_coefficients
 
 
@@ -113,12 +113,10 @@ def backward(grad, potential, extra, drives, words, turned, out, c, steps, batch
     drive = zero
     for k in range(0, steps):
         t = steps - 1 - k
-        there = only(ok, t > 0)
-        u_before, v_before = recall(
-            potential, extra, row - m + column, there, threshold, beta, OPTION
-        )
-        busy_before = busy_bit(words, t - 1, m, column, there, OPTION)
-        hot_before = fired(v_before, busy_before, OPTION)
+        then = row - tl.where(t > 0, m, 0) + column
+        u_before, v_before = recall(potential, extra, then, ok, threshold, beta, OPTION)
+        busy_before = busy_bit(words, tl.maximum(t - 1, 0), m, column, ok, OPTION)
+        hot_before = fired_before(fired(v_before, busy_before, OPTION), t, OPTION)
         g = tl.load(grad + row + column, mask=ok, other=0.0)
         if (OPTION >> 9) & 1:
             drive = tl.load(drives + row + column, mask=ok, other=0.0)

@@ -63,6 +63,36 @@ def fused_layer(steps: int = 500, batch: int = 64, neurons: int = 1024, repeats:
     return out
 
 
+def recurrent_layer(steps=500, batch=64, neurons=256, seeds=1, density=0.05, repeats=10) -> dict:
+    """Seconds of a recurrent layer, forward + backward, each way through its steps: decides
+    `ops.lif.cuda.PERSISTENT_UP_TO`; `batch` samples for each of `seeds`, input at `density` spikes a step.
+
+    Returns:
+        {"unavailable": why}, or sizes, the spikes' density and seconds of "persistent" and of "steps".
+    """
+    if why := unavailable():
+        return {"unavailable": why}
+    draw = torch.Generator("cuda").manual_seed(0)
+    neuron = cuba(1e-3, 5e-3, 1e-2)
+    shape = (steps, seeds * batch, neurons)
+    x = (20.0 * (torch.rand(shape, device="cuda", generator=draw) < density)).requires_grad_()
+    weight = torch.randn(seeds, neurons, neurons, device="cuda", generator=draw) / neurons**0.5
+    weight.requires_grad_()
+    grad = torch.randn(shape, device="cuda", generator=draw)
+    out = {"steps": steps, "batch": batch, "neurons": neurons, "seeds": seeds}
+    out["density"] = float(cuda.lif(x.detach(), neuron).mean())
+    for way in ("persistent", "steps"):
+        if way == "persistent" and neurons > cuda.PERSISTENT_UP_TO:
+            continue
+
+        def both(way=way):
+            x.grad = weight.grad = None
+            cuda.lif(x, neuron, recurrent=weight, way=way).backward(grad)
+
+        out[way] = timed(both, repeats)[0]
+    return out
+
+
 def copy_rate(size: int = 1 << 30) -> float:
     """Bytes a second, read and written, of the device's own copy of `size` bytes."""
     source = torch.ones(size // 4, device="cuda")
@@ -103,4 +133,5 @@ def sweep(launches, repeats: int = 30, **sizes) -> list[dict]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(fused_layer(), indent=1))
+    recurrent = [recurrent_layer(neurons=n, seeds=s) for n in (128, 256, 512) for s in (1, 10)]
+    print(json.dumps({"fused_layer": fused_layer(), "recurrent_layer": recurrent}, indent=1))

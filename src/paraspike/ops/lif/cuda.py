@@ -6,6 +6,8 @@ with them 24 keeping potentials (12 each way) or about 20 walking again from sta
 and left that the options use, every 32 steps). An adaptive neuron keeps its distance to threshold instead
 of the potential; only a traced one, or a reset to zero under reset_grad "full" or at the surrogate "post",
 keeps both (8 more); gate_input under reset_grad "full" keeps the drive (8 more); refractory bits take 1/4.
+A recurrent layer in one launch has the same 24, and 4 for each weight that it reads, from cache: N a spike
+forward, N / BLOCKS' samples a step and neuron back; step by step the state and a chunk's copies add about 60.
 """
 
 import os

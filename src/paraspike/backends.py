@@ -21,7 +21,11 @@ TABLE = {
     "lif": {
         "reference": ("lif.reference", "lif", "loop over time, autograd"),
         "cpu": ("lif.cpu", "lif", "compiled scan"),
-        "cuda": ("lif.reference", "lif", "loop over time, autograd"),
+        "cuda": (
+            "lif.cuda",
+            "lif",
+            "Triton, all time steps fused; recurrent in one launch, or a CUDA graph of steps",
+        ),
     },
     "integrate": {
         "reference": ("integrate.reference", "sequential", "loop over time, autograd"),

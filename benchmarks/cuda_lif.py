@@ -1,0 +1,137 @@
+"""The fused LIF layer on a GPU against its memory floor: `python -m benchmarks.cuda_lif` prints it as JSON."""
+
+import json
+import time
+
+import torch
+
+from paraspike.neurons import cuba
+from paraspike.ops.lif import cuda, cuda_launch
+
+# Input and spikes forward, both gradients backward: float32, each once.
+FLOOR_BYTES = 16
+# Forward + backward of `cuba` by what is kept: see ops/lif/cuda.py; states are i and u, written and read.
+OWN_BYTES = {"potential": 24.0, "states": 20.0 + 2 * 2 * 4 / 32}
+
+
+def unavailable() -> str | None:
+    """Why nothing can be measured here; None where it can."""
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} finds no CUDA device; kernels under an interpreter have no speed"
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        return "triton is not installed"
+    return None
+
+
+def fused_layer(steps: int = 500, batch: int = 64, neurons: int = 1024, repeats: int = 50) -> dict:
+    """Seconds of the fused layer, forward + backward, over given input currents [T, B, N].
+
+    Returns:
+        {"unavailable": why} where it cannot run; else device, sizes, copy_bytes_per_s (read + written),
+        floor_s, and under "potential" and "states", the two ways back: seconds (device time of one pass,
+        `repeats` queued passes between two events), queued_s (the host's part of it: where it is the larger,
+        the device waits for launches), over_floor, bytes_per_s of its own traffic, peak_bytes.
+    """
+    if why := unavailable():
+        return {"unavailable": why}
+    x = torch.randn(
+        steps, batch, neurons, device="cuda", generator=torch.Generator("cuda").manual_seed(0)
+    )
+    x.mul_(2.0).requires_grad_()
+    grad = torch.randn_like(x)
+    neuron = cuba(1e-3, 5e-3, 1e-2)
+    rate = copy_rate()
+    floor = FLOOR_BYTES * x.numel() / rate
+    out = {
+        "device": torch.cuda.get_device_name(), "torch": torch.__version__, "steps": steps, "batch": batch,
+        "neurons": neurons, "copy_bytes_per_s": rate, "floor_s": floor,
+    }  # fmt: skip
+    for keep, own in OWN_BYTES.items():
+
+        def both(keep=keep):
+            x.grad = None
+            cuda.lif(x, neuron, keep=keep).backward(grad)
+
+        torch.cuda.reset_peak_memory_stats()
+        seconds, queued = timed(both, repeats)
+        out[keep] = {
+            "seconds": seconds, "queued_s": queued, "over_floor": seconds / floor,
+            "bytes_per_s": own * x.numel() / seconds, "peak_bytes": torch.cuda.max_memory_allocated(),
+        }  # fmt: skip
+    return out
+
+
+def recurrent_layer(steps=500, batch=64, neurons=256, seeds=1, density=0.05, repeats=10) -> dict:
+    """Seconds of a recurrent layer, forward + backward, each way through its steps: decides
+    `ops.lif.cuda.PERSISTENT_UP_TO`; `batch` samples for each of `seeds`, input at `density` spikes a step.
+
+    Returns:
+        {"unavailable": why}, or sizes, the spikes' density and seconds of "persistent" and of "steps".
+    """
+    if why := unavailable():
+        return {"unavailable": why}
+    draw = torch.Generator("cuda").manual_seed(0)
+    neuron = cuba(1e-3, 5e-3, 1e-2)
+    shape = (steps, seeds * batch, neurons)
+    x = (20.0 * (torch.rand(shape, device="cuda", generator=draw) < density)).requires_grad_()
+    weight = torch.randn(seeds, neurons, neurons, device="cuda", generator=draw) / neurons**0.5
+    weight.requires_grad_()
+    grad = torch.randn(shape, device="cuda", generator=draw)
+    out = {"steps": steps, "batch": batch, "neurons": neurons, "seeds": seeds}
+    out["density"] = float(cuda.lif(x.detach(), neuron).mean())
+    for way in ("persistent", "steps"):
+        if way == "persistent" and neurons > cuda.PERSISTENT_UP_TO:
+            continue
+
+        def both(way=way):
+            x.grad = weight.grad = None
+            cuda.lif(x, neuron, recurrent=weight, way=way).backward(grad)
+
+        out[way] = timed(both, repeats)[0]
+    return out
+
+
+def copy_rate(size: int = 1 << 30) -> float:
+    """Bytes a second, read and written, of the device's own copy of `size` bytes."""
+    source = torch.ones(size // 4, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * size / timed(lambda: target.copy_(source), 20)[0]
+
+
+def timed(function, repeats: int) -> tuple[float, float]:
+    """(device seconds, host seconds until all was queued) of one call among `repeats` in a row."""
+    for _ in range(3):
+        function()
+    torch.cuda.synchronize()
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin = time.perf_counter()
+    first.record()
+    for _ in range(repeats):
+        function()
+    last.record()
+    queued = time.perf_counter() - begin
+    torch.cuda.synchronize()
+    return first.elapsed_time(last) / 1e3 / repeats, queued / repeats
+
+
+def sweep(launches, repeats: int = 30, **sizes) -> list[dict]:
+    """`fused_layer` under each launch (neurons of a program, its warps, steps loaded ahead): fills the table
+    `ops.lif.cuda_launch.LAUNCH`, which is as before afterwards."""
+    table, rows = cuda_launch.LAUNCH, []
+    try:
+        for block, warps, stages in launches:
+            cuda_launch.LAUNCH = ((0, block, warps, stages),)
+            rows.append(
+                {"block": block, "warps": warps, "stages": stages}
+                | fused_layer(repeats=repeats, **sizes)
+            )
+    finally:
+        cuda_launch.LAUNCH = table
+    return rows
+
+
+if __name__ == "__main__":
+    recurrent = [recurrent_layer(neurons=n, seeds=s) for n in (128, 256, 512) for s in (1, 10)]
+    print(json.dumps({"fused_layer": fused_layer(), "recurrent_layer": recurrent}, indent=1))

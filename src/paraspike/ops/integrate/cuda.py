@@ -18,6 +18,8 @@ FORMS = ("auto", "walk", "split", "scan", "fft")
 
 # One warp whose threads hold four neighbouring neurons each: 16-byte accesses, Philox's four words.
 LANES, WARPS = 128, 1
+# What is to be fused is written as fma, so that no kernel's bits hang on the compiler's choice.
+EXACT = {"enable_fp_fusion": False}
 # Steps fetched ahead of the one that is computed.
 STAGES = 8
 # Up to so many steps a second launch costs more than walking them does.
@@ -124,6 +126,7 @@ def ends(x, neuron, how: Plan, factor=None, backwards: bool = False) -> torch.Te
         LANES=LANES,
         STAGES=STAGES,
         num_warps=WARPS,
+        **EXACT,
     )
     return out
 
@@ -143,6 +146,7 @@ def filtered(x, neuron, form="auto", factor=None, backwards: bool = False) -> to
                 STEPS=TILE[0],
                 LANES=TILE[1],
                 num_warps=TILE_WARPS,
+                **EXACT,
             )
             return out
         blocks = triton.cdiv(rows * n, LANES)
@@ -161,6 +165,7 @@ def filtered(x, neuron, form="auto", factor=None, backwards: bool = False) -> to
             LANES=LANES,
             STAGES=STAGES,
             num_warps=WARPS,
+            **EXACT,
         )
     return out
 

@@ -7,7 +7,7 @@ import triton.language as tl
 
 from paraspike import randomness
 from paraspike.errors import ReaderError
-from paraspike.ops.integrate.cuda import check_device
+from paraspike.ops.integrate.cuda import EXACT, check_device
 
 # Groups of four neurons a program draws for, its warps, and the steps it takes at the least.
 GROUPS, WARPS, STEPS = 128, 4, 16
@@ -103,5 +103,6 @@ def noise(like: torch.Tensor, seeds, stream: str, samples, trial: int) -> torch.
             GROUPS=GROUPS,
             DTYPE=tl.float32 if out.dtype == torch.float32 else tl.float64,
             num_warps=WARPS,
+            **EXACT,
         )
     return out

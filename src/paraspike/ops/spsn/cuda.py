@@ -55,6 +55,7 @@ class _Sampled(torch.autograd.Function):
                     KEEP=keep,
                     BLOCK=BLOCK,
                     num_warps=WARPS,
+                    **integration.EXACT,
                 )
         if keep:
             ctx.save_for_backward(factor)
@@ -78,6 +79,7 @@ class _Crossed(torch.autograd.Function):
                     DIFFERENCE=neuron.spike == "D",
                     BLOCK=BLOCK,
                     num_warps=WARPS,
+                    **integration.EXACT,
                 )
         return spikes
 
@@ -96,6 +98,7 @@ class _Crossed(torch.autograd.Function):
                     WINDOW=any(map(math.isfinite, of.window)),
                     BLOCK=BLOCK,
                     num_warps=WARPS,
+                    **integration.EXACT,
                 )
         return out, None
 
@@ -149,6 +152,7 @@ class _Layer(torch.autograd.Function):
                     GROUPS=groups,
                     STAGES=STAGES,
                     num_warps=integration.WARPS,
+                    **integration.EXACT,
                 )
         if keep:
             ctx.save_for_backward(factor)

@@ -56,20 +56,25 @@ class Plan:
 
 
 def segment_length(steps: int) -> int:
-    """Steps of a segment: the arithmetic's order, so a function of T alone (about its square root, which
-    balances the steps of a segment against the states handed on before it)."""
+    """Steps of a segment: the order of the arithmetic, so a function of T alone.
+
+    A segment's own steps (some 300 cycles each where noise is drawn) are balanced against the states handed
+    on before it (some 60 each): 64 up to T = 16,384, then at least sqrt(T) / 2.
+    """
     if steps <= WHOLE:
         return max(1, steps)
-    return max(SHORTEST, 1 << ((steps - 1).bit_length() + 1) // 2)
+    return max(SHORTEST, 1 << (((steps - 1).bit_length() + 1) // 2 - 1))
 
 
 def plan(shape, blocks: int, form: str = "auto") -> Plan:
     """Shares [T, B, N] out among `blocks` columns of programs. Both choices of `each` give the same bits.
 
-    Expected crossover, to be measured: below 528 * 128 = 67,584 neurons (B * N) segments side by side win
-    although they read the input twice, because one warp in flight per multiprocessor hides neither the
-    memory's latency (about 0.7 us a step of which 8 overlap) nor the generator's; above it the walk's 8
-    bytes win over 12.
+    Expected crossovers, to be measured (benchmarks/cuda_spsn.py, `forms`): T <= 128, or B * N above
+    528 * 128 = 67,584: walk, 8 bytes and one launch. Below that one warp in flight per scheduler hides
+    neither the memory's latency (about 0.7 us, 8 steps of it overlapped) nor the generator's, so segments
+    run side by side although the input is read twice. scan has B * N / 32 programs that go through T one
+    tile after the other: between the two at B * N of 10,000 to 60,000. fft moves about 60 bytes in several
+    launches and should win nowhere.
     """
     steps, rows, n = shape
     segment = segment_length(steps)
@@ -104,8 +109,9 @@ def check_device(x: torch.Tensor, where: str) -> None:
         raise ReaderError(
             f"activity on {x.device}", where, "a CUDA device, or TRITON_INTERPRET=1 for a test"
         )
-    if x.shape[-2:].numel() >= 2**31 - 2 * LANES:
-        raise ReaderError(f"{x.shape[-2:].numel()} neurons a step", where, "less than 2^31")
+    rows, n = x.shape[-2:]
+    if rows * 4 * triton.cdiv(n, 4) >= 2**31 - 4 * LANES:
+        raise ReaderError(f"{rows} x {n} neurons a step", where, "less than 2^31")
 
 
 def ends(x, neuron, how: Plan, factor=None, backwards: bool = False) -> torch.Tensor:

@@ -151,6 +151,7 @@ class _Layer(torch.autograd.Function):
                     KEEP=keep,
                     GROUPS=groups,
                     STAGES=STAGES,
+                    AHEAD=integration.STAGES,
                     num_warps=integration.WARPS,
                     **integration.EXACT,
                 )

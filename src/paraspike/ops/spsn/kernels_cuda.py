@@ -157,11 +157,13 @@ def fire_kernel(
     KEEP: tl.constexpr,
     GROUPS: tl.constexpr,
     STAGES: tl.constexpr,
+    AHEAD: tl.constexpr,
 ):
     """spikes, and ds/du into `factor` if KEEP, of currents x, all float32 [steps, rows, n], noise included.
 
     The walk of `integrate.kernels_cuda.walk_kernel`, with four neighbouring neurons of a sample on each
     thread, which share one Philox call; key: int32 [2, rows], samples and seeds.
+    STAGES and AHEAD: inputs and ends fetched ahead.
     Grid: blocks of GROUPS groups, segments / each.
     """
     lanes = tl.cast(rows, tl.int64) * n
@@ -180,7 +182,7 @@ def fire_kernel(
     at = (lane // 4) // blocks * n + neuron
 
     first = tl.program_id(1) * each
-    start_i, start_u = arrive(ends, at, inside, first, lanes, p_ii, p_uu, p_ui, STAGES)
+    start_i, start_u = arrive(ends, at, inside, first, lanes, p_ii, p_uu, p_ui, AHEAD)
     for part in range(first, tl.minimum(first + each, tl.cdiv(steps, segment))):
         i, u = start_i, start_u
         end_i = tl.zeros([4 * GROUPS], tl.float32)

@@ -12,7 +12,7 @@ import torch
 
 from paraspike import backends, machine
 from paraspike.errors import ReaderError
-from paraspike.layer import Draws
+from paraspike.layer import Draws, Layer
 from paraspike.measure import measure, peak_memory
 from paraspike.papers import spsn
 
@@ -43,7 +43,7 @@ def _require():
 def copy_rate(size: int = 2**30) -> float:
     """Bytes per second that this device reads and writes when it copies `size` bytes."""
     _require()
-    source = torch.ones(size // 4, device="cuda")
+    source = torch.ones(size // 4, device=backends.device("cuda"))
     target = torch.empty_like(source)
     return 2 * size / measure(lambda: target.copy_(source), REPEATS, WARMUP).median
 
@@ -58,14 +58,15 @@ def layer_bytes(steps: int, batch: int, n_in: int = N_IN, neurons: int = NEURONS
 def _layers(arms=None):
     layers = spsn.duration_layers(N_IN, NEURONS, DT, backend="cuda")
     gumbel = spsn.neuron("SPSN-GS", DT)
-    layers["SPSN-GS (scan)"] = spsn.Layer(N_IN, NEURONS, gumbel, backend="cuda").to("cuda")
+    layer = Layer(N_IN, NEURONS, gumbel, backend="cuda")
+    layers["SPSN-GS (scan)"] = layer.to(backends.device("cuda"))
     return {arm: layer for arm, layer in layers.items() if arms is None or arm in arms}
 
 
 def _input(steps, batch):
     generator = torch.Generator().manual_seed(steps)
     x = (torch.rand(steps, batch, N_IN, generator=generator) < DENSITY).float()
-    return x.cuda(), Draws(np.arange(batch), np.zeros(batch, np.int64))
+    return x.to(backends.device("cuda")), Draws(np.arange(batch), np.zeros(batch, np.int64))
 
 
 def figure5(lengths=LENGTHS, batches=BATCHES, arms=None, limit: float = LIMIT) -> dict:
@@ -92,7 +93,7 @@ def figure5(lengths=LENGTHS, batches=BATCHES, arms=None, limit: float = LIMIT) -
                 row = _timed(layer, x, draws, layer_bytes(steps, batch) / rate)
                 known[arm] = steps, row["seconds"]
                 rows.append({"arm": arm, "steps": steps, "batch": batch, **row})
-    for arm in {"LIF fused"} - set(layers) if arms is None else ():
+    for arm in {"LIF fused"} - set(layers) if arms is None or "LIF fused" in arms else ():
         left_out.append({"arm": arm, "why": "backend cuda has no compiled LIF"})
     ours = {(r["steps"], r["batch"]): r["seconds"] for r in rows if r["arm"] == "SPSN-SB (scan)"}
     for row in rows:
@@ -145,13 +146,13 @@ def neuron_alone(lengths=LENGTHS, batches=BATCHES, neurons: int = NEURONS) -> li
         ReaderError: no GPU.
     """
     _require()
-    rate, rows = copy_rate(), []
+    rate, rows, device = copy_rate(), [], backends.device("cuda")
     fire = backends.operator("integrate_and_fire", "cuda")
     for form in ("SPSN-SB", "SPSN-GS"):
         neuron = spsn.neuron(form, DT)
         for steps in lengths:
             for batch in batches:
-                x = torch.randn(steps, batch, neurons, device="cuda", requires_grad=True)
+                x = torch.randn(steps, batch, neurons, device=device, requires_grad=True)
                 grad, names = torch.ones_like(x), np.arange(batch)
 
                 def once(x=x, grad=grad, names=names, neuron=neuron):
@@ -186,7 +187,7 @@ def forms(lengths=LENGTHS, neurons=(128, 2048, 8192, 32_768, 131_072), most: int
         for count in neurons:
             if steps * count > most:
                 continue
-            x = torch.randn(steps, 1, count, device="cuda")
+            x = torch.randn(steps, 1, count, device=backends.device("cuda"))
             for form in cuda.FORMS[1:]:
                 timing = measure(lambda: cuda.integrate(x, integrator, form), REPEATS, WARMUP)  # noqa: B023
                 row = {"form": form, "steps": steps, "neurons": count, "seconds": timing.median}

@@ -44,7 +44,7 @@ def variants():
         for keep in (True, False):
             options = {"GUMBEL": gumbel, "UNIT": unit, "KEEP": keep}
             yield spsn.fire_kernel, integrate.WARPS, {**options, **fused}
-        yield spsn.random_kernel, spsn.WARPS, {**options, **block}
+            yield spsn.random_kernel, spsn.WARPS, {**options, **block}
     for difference in (False, True):
         options = {"DIFFERENCE": difference, **block}
         yield spsn.threshold_kernel, spsn.WARPS, options

@@ -111,18 +111,25 @@ def walk_kernel(
     inside = at < lanes
     first = tl.program_id(1) * each
     start_i, start_u = arrive(ends, at, inside, first, lanes, p_ii, p_uu, p_ui, STAGES)
-    for part in range(first, tl.minimum(first + each, tl.cdiv(steps, segment))):
-        i, u = start_i, start_u
-        end_i = tl.zeros([LANES], tl.float32)
-        end_u = tl.zeros([LANES], tl.float32)
-        stop = tl.minimum((part + 1) * segment, steps)
-        for k in tl.range(part * segment, stop, num_stages=STAGES):
-            t = steps - 1 - k if BACKWARDS else k
-            value = _weighted(x, factor, lanes * t + at, inside, WEIGHTED)
-            end_i, end_u = leak(end_i, end_u, value, a_ii, a_uu, a_ui)
-            i, u = leak(i, u, value, a_ii, a_uu, a_ui)
-            tl.store(out + (lanes * t + at), u, mask=inside)
-        start_i, start_u = carry(start_i, start_u, end_i, end_u, p_ii, p_uu, p_ui)
+    i, u = start_i, start_u
+    end_i = tl.zeros([LANES], tl.float32)
+    end_u = tl.zeros([LANES], tl.float32)
+    left = segment
+    stop = tl.minimum((first + each) * segment, steps)
+    # One loop over all segments, so that fetching ahead does not pause between them.
+    for k in tl.range(first * segment, stop, num_stages=STAGES):
+        t = steps - 1 - k if BACKWARDS else k
+        value = _weighted(x, factor, lanes * t + at, inside, WEIGHTED)
+        end_i, end_u = leak(end_i, end_u, value, a_ii, a_uu, a_ui)
+        i, u = leak(i, u, value, a_ii, a_uu, a_ui)
+        tl.store(out + (lanes * t + at), u, mask=inside)
+        left -= 1
+        if left == 0:
+            start_i, start_u = carry(start_i, start_u, end_i, end_u, p_ii, p_uu, p_ui)
+            i, u = start_i, start_u
+            end_i = tl.zeros([LANES], tl.float32)
+            end_u = tl.zeros([LANES], tl.float32)
+            left = segment
 
 
 @triton.jit

@@ -183,18 +183,25 @@ def fire_kernel(
 
     first = tl.program_id(1) * each
     start_i, start_u = arrive(ends, at, inside, first, lanes, p_ii, p_uu, p_ui, AHEAD)
-    for part in range(first, tl.minimum(first + each, tl.cdiv(steps, segment))):
-        i, u = start_i, start_u
-        end_i = tl.zeros([4 * GROUPS], tl.float32)
-        end_u = tl.zeros([4 * GROUPS], tl.float32)
-        stop = tl.minimum((part + 1) * segment, steps)
-        for t in tl.range(part * segment, stop, num_stages=STAGES):
-            value = tl.load(x + (lanes * t + at), mask=inside, other=0.0)
-            end_i, end_u = leak(end_i, end_u, value, a_ii, a_uu, a_ui)
-            i, u = leak(i, u, value, a_ii, a_uu, a_ui)
-            noise = uniform(block, tl.cast(t, tl.uint32), name, trial, seed, stream, GROUPS)
-            s, d = sample(u, noise, gain, scale, GUMBEL, UNIT)
-            tl.store(spikes + (lanes * t + at), s, mask=inside)
-            if KEEP:
-                tl.store(factor + (lanes * t + at), d, mask=inside)
-        start_i, start_u = carry(start_i, start_u, end_i, end_u, p_ii, p_uu, p_ui)
+    i, u = start_i, start_u
+    end_i = tl.zeros([4 * GROUPS], tl.float32)
+    end_u = tl.zeros([4 * GROUPS], tl.float32)
+    left = segment
+    stop = tl.minimum((first + each) * segment, steps)
+    # One loop over all segments, so that fetching ahead does not pause between them.
+    for t in tl.range(first * segment, stop, num_stages=STAGES):
+        value = tl.load(x + (lanes * t + at), mask=inside, other=0.0)
+        end_i, end_u = leak(end_i, end_u, value, a_ii, a_uu, a_ui)
+        i, u = leak(i, u, value, a_ii, a_uu, a_ui)
+        noise = uniform(block, tl.cast(t, tl.uint32), name, trial, seed, stream, GROUPS)
+        s, d = sample(u, noise, gain, scale, GUMBEL, UNIT)
+        tl.store(spikes + (lanes * t + at), s, mask=inside)
+        if KEEP:
+            tl.store(factor + (lanes * t + at), d, mask=inside)
+        left -= 1
+        if left == 0:
+            start_i, start_u = carry(start_i, start_u, end_i, end_u, p_ii, p_uu, p_ui)
+            i, u = start_i, start_u
+            end_i = tl.zeros([4 * GROUPS], tl.float32)
+            end_u = tl.zeros([4 * GROUPS], tl.float32)
+            left = segment

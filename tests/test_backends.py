@@ -1,4 +1,6 @@
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -33,6 +35,11 @@ def test_every_entry_of_the_table_exists():
             if backend == "cuda" and importlib.util.find_spec("triton") is None:
                 continue
             assert callable(backends.operator(name, backend))
+
+
+def test_triton_is_imported_by_the_cuda_operators_alone():
+    code = "import sys, paraspike.layer, paraspike.backends as b; b._operators('reference')"
+    subprocess.run([sys.executable, "-c", f"{code}; sys.exit('triton' in sys.modules)"], check=True)
 
 
 def test_a_missing_operator_is_named():

@@ -1,3 +1,7 @@
+import importlib.util
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -28,7 +32,14 @@ def test_unknown_and_empty_backends(name, word):
 def test_every_entry_of_the_table_exists():
     for name, row in backends.TABLE.items():
         for backend in row:
+            if backend == "cuda" and importlib.util.find_spec("triton") is None:
+                continue
             assert callable(backends.operator(name, backend))
+
+
+def test_triton_is_imported_by_the_cuda_operators_alone():
+    code = "import sys, paraspike.layer, paraspike.backends as b; b._operators('reference')"
+    subprocess.run([sys.executable, "-c", f"{code}; sys.exit('triton' in sys.modules)"], check=True)
 
 
 def test_a_missing_operator_is_named():

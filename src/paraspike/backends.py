@@ -30,12 +30,16 @@ TABLE = {
     "integrate": {
         "reference": ("integrate.reference", "sequential", "loop over time, autograd"),
         "cpu": ("integrate.cpu", "integrate", "compiled scan"),
-        "cuda": ("integrate.reference", "parallel", "FFT over time"),
+        "cuda": (
+            "integrate.cuda",
+            "integrate",
+            "Triton, float32: segments of time side by side, or one pass where neurons are many",
+        ),
     },
     "spsn": {
         "reference": ("spsn.reference", "spike", "torch"),
         "cpu": ("spsn.reference", "spike", "torch"),
-        "cuda": ("spsn.reference", "spike", "torch"),
+        "cuda": ("spsn.cuda", "spike", "Triton, float32: one kernel each way"),
     },
     "synapse": {
         "reference": ("synapse.reference", "synapse", "matrix product"),
@@ -55,7 +59,7 @@ TABLE = {
     "noise": {
         "reference": ("noise.reference", "noise", "Philox, compiled for the CPU"),
         "cpu": ("noise.reference", "noise", "Philox, compiled for the CPU"),
-        "cuda": ("noise.cuda", "noise", "Philox in torch, on the device"),
+        "cuda": ("noise.cuda", "noise", "Philox in Triton, on the device"),
     },
     "integrate_and_fire": {
         "cpu": (
@@ -63,6 +67,11 @@ TABLE = {
             "integrate_and_fire",
             "integrate, noise and spsn in one compiled pass for float32 SB and GS at temperature 1, "
             "in turn for other forms",
+        ),
+        "cuda": (
+            "spsn.cuda",
+            "integrate_and_fire",
+            "Triton, float32: integration, noise and spikes in one kernel for SB and GS, two for T and D",
         ),
     },
     "layer": {

@@ -28,6 +28,9 @@ STOCHASTIC = ("SPSN-SB", "SPSN-GS")
 # Table I: budgets on firing, in spikes per neuron and step.
 RATE_BUDGET = {"SPSN-SB": 0.4, "SPSN-GS": 0.1}
 
+# A backend's fused operators would take the place of the published ones.
+_SEPARATE = {"layer": None, "network": None, "integrate_and_fire": None}
+
 
 def lif(
     dt: float, tau_syn: float = 0.02, tau_mem: float = 0.02, form: str = "code", **options
@@ -177,6 +180,7 @@ def operators_as_published(backend: str = "auto") -> backends.Operators:
         integrate=membrane_as_published,
         noise=noise_as_published,
         labels=labels,
+        **_SEPARATE,
     )
 
 
@@ -196,6 +200,7 @@ def duration_layers(n_in, neurons, dt, tau_syn=0.02, tau_mem=0.02, backend="auto
     """
     name = backends.resolve(backend)
     plain = backends.operators("cuda" if name == "cuda" else "reference")
+    plain = dataclasses.replace(plain, **_SEPARATE)
     chosen = {
         "LIF as published": ("LIF", dataclasses.replace(plain, lif=lif_as_published)),
         "LIF unbind": ("LIF", dataclasses.replace(plain, lif=lif_unbind)),
@@ -204,9 +209,10 @@ def duration_layers(n_in, neurons, dt, tau_syn=0.02, tau_mem=0.02, backend="auto
             dataclasses.replace(plain, integrate=parallel, noise=noise_as_published),
         ),
     }
-    if name == "cpu":
-        chosen["LIF fused"] = ("LIF", backends.operators("cpu"))
-        chosen["SPSN-SB (scan)"] = ("SPSN-SB", backends.operators("cpu"))
+    compiled = {"LIF fused": ("LIF", "lif"), "SPSN-SB (scan)": ("SPSN-SB", "integrate")}
+    for arm, (model, operator) in compiled.items():
+        if not backends.TABLE[operator].get(name, ("reference",))[0].endswith("reference"):
+            chosen[arm] = (model, backends.operators(name))
     device = backends.device(name)
     return {
         arm: Layer(n_in, neurons, neuron(model, dt, tau_syn, tau_mem), backend=ops).to(device)

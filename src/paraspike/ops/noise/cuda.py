@@ -1,35 +1,108 @@
-"""Noise drawn where the activity lies: Philox4x32-10 in torch integers, on any device."""
+"""Philox4x32-10 in Triton: randomness.py's numbers, bit for bit, drawn where the activity lies."""
 
+import numpy as np
 import torch
+import triton
+import triton.language as tl
 
-from paraspike.randomness import keys
+from paraspike import randomness
+from paraspike.errors import ReaderError
+from paraspike.ops.integrate.cuda import EXACT, check_device
 
-_LOW = 0xFFFFFFFF
-_M0, _M1 = 0xD2511F53, 0xCD9E8D57
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+# Groups of four neurons a program draws for, its warps, and the steps it takes at the least.
+GROUPS, WARPS, STEPS = 128, 4, 16
+_MOST_PROGRAMS = 65_535
+
+
+@triton.jit
+def philox(c0, c1, c2, c3, k0, k1):
+    """Four uint32 words of a 4-word counter and a 2-word key (`randomness.philox`)."""
+    for _ in tl.static_range(10):
+        # A 64-bit product of zero-extended words is one instruction, high and low half at once.
+        p0 = c0.to(tl.uint64) * 0xD2511F53
+        p1 = c2.to(tl.uint64) * 0xCD9E8D57
+        c0 = (p1 >> 32).to(tl.uint32) ^ c1 ^ k0
+        c2 = (p0 >> 32).to(tl.uint32) ^ c3 ^ k1
+        c1 = p1.to(tl.uint32)
+        c3 = p0.to(tl.uint32)
+        k0 = k0 + tl.full([], 0x9E3779B9, tl.uint32)
+        k1 = k1 + tl.full([], 0xBB67AE85, tl.uint32)
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def uniform(block, step, sample, trial, seed, stream, GROUPS: tl.constexpr):
+    """Float32 in (0, 1), [4 * GROUPS], for groups of four neighbouring neurons; arguments uint32,
+    `block`, `sample` and `seed` [GROUPS], the others scalars."""
+    none = tl.zeros([GROUPS], tl.uint32)
+    w0, w1, w2, w3 = philox(block, none + step, sample, none + trial, seed, none + stream)
+    words = tl.join(tl.join(w0, w2), tl.join(w1, w3))
+    words = tl.reshape(words, [4 * GROUPS]) >> 9
+    # 23 bits and a half: every value is exact in float32.
+    return words.to(tl.int32).to(tl.float32) * 1.1920928955078125e-07 + 5.9604644775390625e-08
+
+
+@triton.jit(do_not_specialize=["steps", "rows", "each", "trial", "stream"])
+def noise_kernel(
+    out, key, steps, rows, n, each, trial, stream, GROUPS: tl.constexpr, DTYPE: tl.constexpr
+):
+    """out [steps, rows, n] <- uniform numbers; key: int32 [2, rows], samples and seeds.
+
+    Grid: blocks of GROUPS groups, steps / each.
+    """
+    blocks = tl.cdiv(n, 4)
+    group = tl.program_id(0) * GROUPS + tl.arange(0, GROUPS)
+    row = group // blocks
+    sample = tl.load(key + row, mask=row < rows, other=0).to(tl.uint32, bitcast=True)
+    seed = tl.load(key + rows + row, mask=row < rows, other=0).to(tl.uint32, bitcast=True)
+    block = (group % blocks).to(tl.uint32)
+
+    lane = tl.program_id(0) * 4 * GROUPS + tl.arange(0, 4 * GROUPS)
+    neuron = (lane // 4) % blocks * 4 + lane % 4
+    inside = (lane // 4 < rows * blocks) & (neuron < n)
+    at = (lane // 4) // blocks * n + neuron
+    trial = tl.cast(trial, tl.uint32, bitcast=True)
+    stream = tl.cast(stream, tl.uint32, bitcast=True)
+    first = tl.program_id(1) * each
+    for t in range(first, tl.minimum(first + each, steps)):
+        step = tl.cast(t, tl.uint32)
+        values = uniform(block, step, sample, trial, seed, stream, GROUPS)
+        tl.store(out + (tl.cast(rows, tl.int64) * n * t + at), values.to(DTYPE), mask=inside)
+
+
+def device_key(like: torch.Tensor, seeds, stream: str, samples, trial: int):
+    """(key int32 [2, B] on like's device, trial, stream): the words of `randomness.keys`, reread as signed
+    so that their size never changes a kernel's signature."""
+    samples, trial, seeds, stream = randomness.keys(seeds, stream, trial, samples)
+    key = torch.from_numpy(np.stack([samples, seeds]).astype(np.uint32).view(np.int32))
+    if like.is_cuda:
+        # From pinned memory the copy is queued without waiting for the device.
+        key = key.pin_memory().to(like.device, non_blocking=True)
+    signed = np.array([trial, stream]).astype(np.uint32).view(np.int32)
+    return key, int(signed[0]), int(signed[1])
 
 
 def noise(like: torch.Tensor, seeds, stream: str, samples, trial: int) -> torch.Tensor:
-    """As `reference.noise`, same bits, without a copy from the host."""
-    steps, batch, n = like.shape
-    device = like.device
-    samples, trial, seeds, stream = keys(seeds, stream, trial, samples)
-    blocks = (n + 3) // 4
+    """As `reference.noise`, same bits, without a copy from the host; float32 or float64.
 
-    def column(values):
-        return torch.as_tensor(values.astype("int64"), device=device).reshape(1, batch, 1)
-
-    shape = (steps, batch, blocks)
-    c0 = torch.arange(blocks, device=device).expand(shape)
-    c1 = torch.arange(steps, device=device).reshape(-1, 1, 1).expand(shape)
-    c2 = column(samples).expand(shape)
-    c3 = torch.full((1, 1, 1), int(trial), device=device).expand(shape)
-    k0, k1 = column(seeds), int(stream)
-    for _ in range(10):
-        # Products wrap round in signed 64 bits, but their bits are those of the unsigned ones.
-        p0, p1 = _M0 * c0, _M1 * c2
-        c0, c2 = ((p1 >> 32) & _LOW) ^ c1 ^ k0, ((p0 >> 32) & _LOW) ^ c3 ^ k1
-        c1, c3 = p1 & _LOW, p0 & _LOW
-        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-    words = torch.stack([c0, c1, c2, c3], dim=-1).reshape(steps, batch, 4 * blocks)[:, :, :n]
-    return ((words >> 9).to(like.dtype) * 2.0**-23 + 2.0**-24).contiguous()
+    Raises:
+        ReaderError: another dtype; `like` is not on a GPU; a key word out of range.
+    """
+    if like.dtype not in (torch.float32, torch.float64):
+        raise ReaderError(f"{like.dtype} noise", "noise on cuda", "float32 or float64")
+    check_device(like, "noise on cuda")
+    key, trial, stream = device_key(like, seeds, stream, samples, trial)
+    out = torch.empty_like(like, memory_format=torch.contiguous_format)
+    if not out.numel():
+        return out
+    steps, rows, n = out.shape
+    each = max(STEPS, triton.cdiv(steps, _MOST_PROGRAMS))
+    with torch.cuda.device_of(out):
+        noise_kernel[triton.cdiv(rows * triton.cdiv(n, 4), GROUPS), triton.cdiv(steps, each)](
+            *(out, key, steps, rows, n, each, trial, stream),
+            GROUPS=GROUPS,
+            DTYPE=tl.float32 if out.dtype == torch.float32 else tl.float64,
+            num_warps=WARPS,
+            **EXACT,
+        )
+    return out

@@ -30,7 +30,44 @@ def synapse_jobs():
             yield [SYNAPSE, "add_parts", given, {"ADD": add, "BLOCK": 256}, 4]
 
 
-JOBS = {"synapse": synapse_jobs}
+def eprop_jobs():
+    for real in (F, D):
+        given = {name: real for name in ("psi", "signal", "penalty", "c", "gbar")}
+        for regularised in (True, False):
+            for adaptive in (True, False):
+                options = {"REGULARISED": regularised, "ADAPTIVE": adaptive}
+                options |= {"STAGES": 6, "BLOCK": 128}
+                yield ["paraspike.ops.eprop.cuda", "scan", given, options, 4]
+
+
+def traces_jobs():
+    for real in (F, D):
+        names = ("psi", "signal", "penalty", "zbar", "c", "ea", "ebar", "parts")
+        for regularised in (True, False):
+            for adaptive in (True, False):
+                options = {"REGULARISED": regularised, "ADAPTIVE": adaptive}
+                options |= {"STAGES": 3, "ROWS": 16, "COLUMNS": 64}
+                yield ["paraspike.ops.traces.cuda", "walk", dict.fromkeys(names, real), options, 4]
+
+
+def stateful_jobs():
+    names = ("x", "loop", "c", "u_state", "a_state", "left_state", "fired", "psi")
+    for real in (F, D):
+        for shape in range(5):
+            for block, warps, recurrent in ((128, 4, False), (256, 4, True), (2048, 8, True)):
+                options = {"RECURRENT": recurrent, "RESET": shape % 3, "REFRACTORY": (shape + 1) % 3}
+                options |= {"STRICT": shape % 2 == 0, "ADAPTIVE": shape != 1, "SHAPE": shape}
+                options |= {"WINDOW": shape == 2, "EIGHT": 8, "BLOCK": block}
+                given = dict.fromkeys(names, real)
+                yield ["paraspike.ops.stateful.cuda", "walk", given, options, warps]
+
+
+JOBS = {
+    "synapse": synapse_jobs,
+    "eprop": eprop_jobs,
+    "traces": traces_jobs,
+    "stateful": stateful_jobs,
+}
 
 
 @pytest.mark.parametrize("operator", JOBS)

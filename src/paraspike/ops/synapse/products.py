@@ -34,7 +34,7 @@ def of_seed(activity: torch.Tensor, seed: int, seeds: int, start: int, stop: int
     """Rows [(stop - start) * B, N] of one seed's samples in [T, S*B, N], steps start .. stop."""
     per_seed = activity.shape[1] // seeds
     part = activity[start:stop, seed * per_seed : (seed + 1) * per_seed]
-    return part.reshape(-1, activity.shape[2])
+    return part.flatten(0, 1)
 
 
 def apply(x, weight, bias, delay: int, precision: str) -> torch.Tensor:

@@ -36,9 +36,10 @@ class Spikes:
     """Spike counts of a batch, [T, B, N]; an input may hold counts above 1.
 
     Held as a dense float tensor, as index lists (in NumPy arrays, or `resident` on a device), as bits, or
-    several of them; another form is made on first use. With rows r = t * B + b, the index lists are `row_pointers` int64 [T*B + 1], `units` int32
-    [events] (ascending within a row), `counts` float32 [events]; the bits are uint64
-    [T*B, ceil(N / 64)], neuron n being bit n % 64 of word n // 64, and hold no counts above 1.
+    several of them; another form is made on first use. With rows r = t * B + b, the index lists are
+    `row_pointers` int64 [T*B + 1], `units` int32 [events] (ascending within a row), `counts` float32
+    [events]; the bits are uint64 [T*B, ceil(N / 64)], neuron n being bit n % 64 of word n // 64, and hold no
+    counts above 1.
 
     `carrier` is the [T, B, N] tensor that takes part in autograd: the dense tensor itself, or a
     zero-stride stand-in of one element that receives the dense gradient.

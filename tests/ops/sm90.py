@@ -1,8 +1,8 @@
 """Compiles a module's Triton kernels ahead of time for sm_90, no GPU needed; run as a program by the tests.
 
 Input: a JSON list of [module, kernel, {argument: type}, {constexpr: value}, warps], types as in Triton's
-signatures; an argument that is not named is an int32, or a constexpr where it is among those given. Output: per kernel
-[name, registers, bytes spilled, shared memory, uses local memory].
+signatures; an argument that is not named is an int32, or a constexpr where it is among those given.
+Output, a kernel: [name, registers, bytes spilled, shared memory, uses local memory].
 """
 
 import importlib

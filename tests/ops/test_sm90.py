@@ -55,7 +55,11 @@ def stateful_jobs():
     for real in (F, D):
         for shape in range(5):
             for block, warps, recurrent in ((128, 4, False), (256, 4, True), (2048, 8, True)):
-                options = {"RECURRENT": recurrent, "RESET": shape % 3, "REFRACTORY": (shape + 1) % 3}
+                options = {
+                    "RECURRENT": recurrent,
+                    "RESET": shape % 3,
+                    "REFRACTORY": (shape + 1) % 3,
+                }
                 options |= {"STRICT": shape % 2 == 0, "ADAPTIVE": shape != 1, "SHAPE": shape}
                 options |= {"WINDOW": shape == 2, "EIGHT": 8, "BLOCK": block}
                 given = dict.fromkeys(names, real)
@@ -72,7 +76,7 @@ def stdp_jobs():
         for learn in (True, False):
             options = dict.fromkeys(("ADDITIVE", "STRICT", "REFRACTORY", "BOUNDED"), option)
             options |= {"LEARN": learn, "SAMPLES": 16, "ROWS": 32, "COLUMNS": 16}
-            yield [module, "layer", given, options, 4]
+            yield [module, "layer", given, options, 8]
 
 
 JOBS = {

@@ -98,9 +98,7 @@ def test_a_seed_gives_the_same_bits_alone_and_among_others(form):
 
     def run(part, which):
         x = listed(dense[:, part].contiguous(), "resident")
-        return outcome(
-            function, x, (weight[which], bias[which]), grad[:, part].contiguous(), 1
-        )
+        return outcome(function, x, (weight[which], bias[which]), grad[:, part].contiguous(), 1)
 
     out, of_x, of_weight, of_bias = run(slice(None), slice(None))
     alone = run(slice(-per_seed, None), slice(-1, None))

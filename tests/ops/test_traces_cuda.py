@@ -2,7 +2,6 @@
 
 import os
 
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -66,7 +65,9 @@ def test_pieces_equal_the_reference(neuron, batch, n, recurrent, dtype, seed):
     assert torch.equal(z2, z)
     for expected, actual in zip(state, state2, strict=True):
         assert torch.equal(actual, expected)
-    torch.testing.assert_close(psi2, psi, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        psi2, psi, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-12
+    )
 
 
 def connection(batch, n_in, n, dtype, seed=1):
@@ -86,7 +87,9 @@ def connection(batch, n_in, n, dtype, seed=1):
     st.sampled_from([torch.float32, torch.float64]), st.integers(0, 99),
 )  # fmt: skip
 @settings(max_examples=20)
-def test_traces_and_sums_equal_the_reference(batch, n_in, n, beta, regularised, blocked, dtype, seed):
+def test_traces_and_sums_equal_the_reference(
+    batch, n_in, n, beta, regularised, blocked, dtype, seed
+):
     psi, signal, penalty, zbar = connection(batch, n_in, n, dtype, seed)
     constants = {"kappa": 0.8, "beta": beta, "rho": 0.97, "blocked": blocked}
     results = []
@@ -105,7 +108,9 @@ def test_runs_give_the_same_bits_and_totals_may_be_strided():
     psi, signal, penalty, zbar = connection(3, 20, 33, torch.float32)
     seen = []
     for strided in (False, True, False):
-        total = torch.zeros(33, 20, device=DEVICE).T if strided else torch.zeros(20, 33, device=DEVICE)
+        total = (
+            torch.zeros(33, 20, device=DEVICE).T if strided else torch.zeros(20, 33, device=DEVICE)
+        )
         state = cuda.traces(psi, signal, penalty, zbar, total, kappa=0.8, beta=0.1, rho=0.9)
         seen.append((total, *state))
     for other in seen[1:]:

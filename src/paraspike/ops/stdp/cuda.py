@@ -13,7 +13,7 @@ from paraspike.spikes import Spikes
 _WHERE = "operator stdp, backend cuda"
 # Samples, inputs and columns multiplied at a time, warps; steps loaded ahead. The least columns that a
 # product takes, as only columns are independent; by arithmetic for an H200, not measured.
-_SAMPLES, _ROWS, _COLUMNS, _WARPS, _STAGES = 16, 32, 16, 4, 6
+_SAMPLES, _ROWS, _COLUMNS, _WARPS, _STAGES = 16, 32, 16, 8, 6
 
 
 def stdp(

@@ -84,7 +84,9 @@ def traces(
         if value is not None and value.device != psi.device:
             raise ReaderError(f"{name} lies on {value.device}, psi on {psi.device}", _WHERE)
     if not (ea.is_contiguous() and ebar.is_contiguous()):
-        raise ReaderError("a state that is not contiguous", _WHERE, "give back what a call returned")
+        raise ReaderError(
+            "a state that is not contiguous", _WHERE, "give back what a call returned"
+        )
     steps, batch, n = psi.shape
     n_in = zbar.shape[2]
     if not psi.numel() or not n_in:

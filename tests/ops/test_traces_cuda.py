@@ -1,6 +1,7 @@
 """LIF layers run piece by piece and eligibility traces in Triton, against the reference."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ triton = pytest.importorskip("triton")
 if os.environ.get("TRITON_INTERPRET") != "1" and not torch.cuda.is_available():
     pytest.skip("needs a GPU, or TRITON_INTERPRET=1", allow_module_level=True)
 
+from paraspike.backends import operators  # noqa: E402
 from paraspike.errors import ReaderError  # noqa: E402
+from paraspike.learning.streaming import Stream  # noqa: E402
 from paraspike.neurons import LIF, LeakyIntegrator, Surrogate  # noqa: E402
 from paraspike.ops.stateful import cuda as stateful_cuda  # noqa: E402
 from paraspike.ops.stateful import reference as stateful_reference  # noqa: E402
+from paraspike.ops.synapse import cuda as synapse_cuda  # noqa: E402
 from paraspike.ops.traces import cuda, reference  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -115,6 +119,27 @@ def test_runs_give_the_same_bits_and_totals_may_be_strided():
         seen.append((total, *state))
     for other in seen[1:]:
         assert all(torch.equal(a, b) for a, b in zip(seen[0], other, strict=True))
+
+
+def test_a_stream_learns_as_by_the_reference():
+    steps, batch, n_in, n, classes = 7, 2, 9, 12, 3
+    generator = torch.Generator().manual_seed(2)
+    x = (torch.rand(steps, batch, n_in, generator=generator) < 0.4).double().to(DEVICE)
+    sizes = (n_in, n), (n, n), (n, classes), (classes,)
+    weights = [torch.randn(s, generator=generator).double().to(DEVICE) / 2 for s in sizes]
+    neuron = LIF(a_uu=0.9, threshold=0.6, beta=0.2, rho=0.97, reset="subtract", refractory="block_spike",
+                 refractory_steps=2, surrogate=Surrogate("triangle", 1 / 0.6, 0.5))  # fmt: skip
+    labels, found = torch.tensor([0, 2], device=DEVICE), []
+    plain = operators("reference")
+    fast = replace(
+        plain, synapse=synapse_cuda.synapse, stateful=stateful_cuda.stateful, traces=cuda.traces
+    )
+    for ops in (plain, fast):
+        stream = Stream(*weights, neuron, LeakyIntegrator(0.0, 0.8, 1.0), chunk=3, backend=ops)
+        found.append([stream(x, labels), *stream.take()])
+    assert found[0][1].any()
+    for expected, actual in zip(*found, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_lengths_and_batches_compile_nothing_again():

@@ -16,10 +16,12 @@ class Resident:
     Attributes:
         row_pointers: int64 [T*B + 1].  units: int32 [room], ascending within a row.
         counts: float32 [room].  shape: (T, B, N).
+        events: how many there are, estimated where only the device knows.
     """
 
-    def __init__(self, row_pointers, units, counts, shape):
+    def __init__(self, row_pointers, units, counts, shape, events: float | None = None):
         self.row_pointers, self.units, self.counts = row_pointers, units, counts
+        self.events = len(units) if events is None else events
         self.shape = tuple(shape)
         steps, batch, _ = self.shape
         fits = (
@@ -50,14 +52,15 @@ class Resident:
 
     @property
     def density(self) -> float:
-        """Events, or room for them where only the device knows their number, by neurons and steps."""
-        return len(self.units) / max(1, int(np.prod(self.shape)))
+        """Events by neurons, samples and steps."""
+        return self.events / max(1, int(np.prod(self.shape)))
 
     def steps(self, start: int, stop: int) -> "Resident":
         """Steps start .. stop; the events stay where they are."""
         _, batch, n = self.shape
         pointers = self.row_pointers[start * batch : stop * batch + 1]
-        return Resident(pointers, self.units, self.counts, (stop - start, batch, n))
+        share = self.events * (stop - start) / max(1, self.shape[0])
+        return Resident(pointers, self.units, self.counts, (stop - start, batch, n), share)
 
     def rows(self) -> torch.Tensor:
         """The row of each entry, int64 [room]; T*B where it belongs to none."""

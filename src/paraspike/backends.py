@@ -48,7 +48,11 @@ TABLE = {
             "synapse",
             "sum of the weight rows of spikes, register-blocked product where they are dense",
         ),
-        "cuda": ("synapse.reference", "synapse", "matrix product"),
+        "cuda": (
+            "synapse.cuda",
+            "synapse",
+            "Triton: sum of the weight rows of spikes in lists; matrix product where they are dense",
+        ),
     },
     "compact": {
         "reference": ("compact.reference", "compact", "sort by rank"),
@@ -92,12 +96,20 @@ TABLE = {
             "gradients",
             "one reverse scan per neuron, weight gradient into the rows of spikes",
         ),
-        "cuda": ("eprop.reference", "gradients", "eligibility traces online, loop over time"),
+        "cuda": (
+            "eprop.cuda",
+            "gradients",
+            "Triton: one reverse scan per neuron; weight gradient as the synapse's",
+        ),
     },
     "stateful": {
         "reference": ("stateful.reference", "stateful", "loop over time"),
         "cpu": ("stateful.cpu", "stateful", "compiled walk, state kept between calls"),
-        "cuda": ("stateful.reference", "stateful", "loop over time"),
+        "cuda": (
+            "stateful.cuda",
+            "stateful",
+            "Triton: all steps in one kernel, state kept between calls",
+        ),
     },
     "traces": {
         "reference": ("traces.reference", "traces", "loop over time, all synapses at each step"),
@@ -106,7 +118,7 @@ TABLE = {
             "traces",
             "compiled, synapses in registers; or a block of steps by three products",
         ),
-        "cuda": ("traces.reference", "traces", "loop over time, all synapses at each step"),
+        "cuda": ("traces.cuda", "traces", "Triton: synapses in registers over all steps of a call"),
     },
     "eventprop": {
         "reference": ("eventprop.reference", "eventprop", "event by event, a sample at a time"),
@@ -119,7 +131,7 @@ TABLE = {
             "stdp",
             "strips of columns, whole batch and all steps in one compiled pass",
         ),
-        "cuda": ("stdp.reference", "stdp", "loop over time"),
+        "cuda": ("stdp.cuda", "stdp", "Triton: blocks of columns, whole batch and all steps"),
     },
 }
 

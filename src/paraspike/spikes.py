@@ -35,22 +35,25 @@ class _Raster(torch.autograd.Function):
 class Spikes:
     """Spike counts of a batch, [T, B, N]; an input may hold counts above 1.
 
-    Held as a dense float tensor, as index lists, as bits, or several of them; another form is made on
-    first use. With rows r = t * B + b, the index lists are `row_pointers` int64 [T*B + 1], `units` int32
-    [events] (ascending within a row), `counts` float32 [events]; the bits are uint64
-    [T*B, ceil(N / 64)], neuron n being bit n % 64 of word n // 64, and hold no counts above 1.
+    Held as a dense float tensor, as index lists (in NumPy arrays, or `resident` on a device), as bits, or
+    several of them; another form is made on first use. With rows r = t * B + b, the index lists are
+    `row_pointers` int64 [T*B + 1], `units` int32 [events] (ascending within a row), `counts` float32
+    [events]; the bits are uint64 [T*B, ceil(N / 64)], neuron n being bit n % 64 of word n // 64, and hold no
+    counts above 1.
 
     `carrier` is the [T, B, N] tensor that takes part in autograd: the dense tensor itself, or a
     zero-stride stand-in of one element that receives the dense gradient.
     """
 
     def __init__(
-        self, shape, dense=None, lists=None, bits=None, carrier=None, totals=None, near=None
-    ):
-        self.shape, self.near = tuple(shape), near
+        self, shape, dense=None, lists=None, bits=None, carrier=None, totals=None, near=None,
+        resident=None,
+    ):  # fmt: skip
+        self.shape, self.near, self._resident = tuple(shape), near, resident
         self._dense, self._lists, self._bits, self._totals = dense, lists, bits, totals
         if carrier is None:
-            carrier = dense if dense is not None else torch.zeros(()).expand(self.shape)
+            where = None if resident is None else resident.units.device
+            carrier = dense if dense is not None else torch.zeros((), device=where).expand(shape)
         self.carrier = carrier
 
     @classmethod
@@ -117,17 +120,26 @@ class Spikes:
             raise ReaderError(f"bits are set beyond neuron {n - 1}", "Spikes.from_bits")
         return cls(shape, bits=bits, carrier=carrier, totals=totals, near=near)
 
+    @classmethod
+    def from_resident(cls, resident) -> "Spikes":
+        """Wrap an `ops.synapse.resident.Resident`: index lists on a device, whose order is not checked."""
+        return cls(resident.shape, resident=resident)
+
     def detached(self) -> "Spikes":
         """The same spikes outside autograd."""
         dense = None if self._dense is None else self._dense.detach()
         totals = None if self._totals is None else self._totals.detach()
-        return Spikes(self.shape, dense, self._lists, self._bits, None, totals)
+        return Spikes(
+            self.shape, dense, self._lists, self._bits, None, totals, resident=self._resident
+        )
 
     def steps(self, start: int, stop: int) -> "Spikes":
         """Steps start .. stop of them, outside autograd; no raster is made for it."""
         t, b, n = self.shape
         stop = min(stop, t)
         shape, first, last = (stop - start, b, n), start * b, stop * b
+        if self._resident is not None:
+            return Spikes.from_resident(self._resident.steps(start, stop))
         if self._lists is not None:
             pointers, units, counts = self._lists
             low, high = pointers[first], pointers[last]
@@ -140,6 +152,8 @@ class Spikes:
     @property
     def lists(self):
         """(row_pointers, units, counts) as NumPy arrays; counted from another form if need be."""
+        if self._lists is None and self._resident is not None:
+            self._lists = self._resident.to_host()
         if self._lists is None:
             t, b, n = self.shape
             raster = self.dense().detach().cpu().reshape(t * b, n)
@@ -150,6 +164,18 @@ class Spikes:
             self._lists = (pointers, units.numpy().astype(np.int32), counts)
         return self._lists
 
+    def on(self, device):
+        """The index lists on a device, as `Resident`; copied there once, and kept.
+
+        Lists in NumPy arrays go there without a wait. To list a dense tensor, the host counts its spikes.
+        """
+        device = torch.device(device)
+        if self._resident is None or self._resident.units.device.type != device.type:
+            from paraspike.ops.synapse.resident import Resident
+
+            self._resident = Resident.from_host(self.lists, self.shape, device)
+        return self._resident
+
     @property
     def bits(self):
         """uint64 [T*B, ceil(N / 64)], of spikes that were given as bits."""
@@ -158,7 +184,14 @@ class Spikes:
     @property
     def has_lists(self) -> bool:
         """True where index lists exist already, so that using them costs no conversion."""
-        return self._lists is not None
+        return self._lists is not None or self._resident is not None
+
+    @property
+    def density(self) -> float | None:
+        """Share of non-zeros, where index lists exist already; else None."""
+        if self._lists is None:
+            return None if self._resident is None else self._resident.density
+        return len(self._lists[1]) / max(1, int(np.prod(self.shape)))
 
     @property
     def has_bits(self) -> bool:
@@ -189,6 +222,8 @@ class Spikes:
         t, b, n = self.shape
         if self._bits is not None:
             return from_bits(self._bits, self.shape).to(dtype)
+        if self._resident is not None:
+            return self._resident.dense(dtype)
         pointers, units, counts = self._lists
         rows = np.repeat(np.arange(t * b, dtype=np.int64), np.diff(pointers))
         flat = torch.zeros(t * b * n, dtype=dtype)
@@ -198,7 +233,12 @@ class Spikes:
     def __repr__(self) -> str:
         form = " + ".join(
             name
-            for name, part in (("dense", self._dense), ("lists", self._lists), ("bits", self._bits))
+            for name, part in (
+                ("dense", self._dense),
+                ("lists", self._lists),
+                ("resident", self._resident),
+                ("bits", self._bits),
+            )
             if part is not None
         )
         return f"Spikes(T={self.shape[0]}, B={self.shape[1]}, N={self.shape[2]}, {form})"

@@ -1,5 +1,6 @@
 """The runtime against the emulator, to the bit, and what it does when a process fails, dies or hangs."""
 
+import contextlib
 import copy
 import os
 import random
@@ -363,26 +364,6 @@ def suffer(fault, spare):
     return pids, str(raised.value), seconds, str(after.value)
 
 
-@pytest.fixture(scope="module")
-def suffered(held):
-    """All faults side by side, for most of the time is spent in starting and in patience."""
-    before = threading.active_count()
-    with ThreadPoolExecutor(len(FAULTS)) as pool:
-        found = dict(zip(FAULTS, pool.map(partial(suffer, spare=held), FAULTS), strict=True))
-    assert threading.active_count() == before
-    return found
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_ends_the_run_and_is_named(suffered, fault):
-    pids, message, seconds, after = suffered[fault]
-    last = 0 if fault == "all wait" else len(pids) - 1
-    wanted = rf"processor {last} \(pid {pids[last]}\) {FAULTS[fault][2]}"
-    assert re.search(wanted, message), message
-    assert seconds < 8 and not any(map(psutil.pid_exists, pids))
-    assert "there are 0" in after
-
-
 ENDS = signal.SIGINT, signal.SIGKILL, signal.SIGTERM
 PARENTS = """
 import os
@@ -409,16 +390,44 @@ if __name__ == "__main__":
 """
 
 
-def test_children_end_with_their_parent(tmp_path):
-    """By Ctrl-C, which the parent turns into an orderly end, and by signals that they must notice, stopped or
-    not."""
-    script = tmp_path / "parents.py"
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory):
+    """Parents that run crews of their own."""
+    script = tmp_path_factory.mktemp("parents") / "parents.py"
     script.write_text(PARENTS)
     paths = os.pathsep.join(path for path in sys.path if path)
-    launcher = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": paths}, text=True,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": paths}, text=True, start_new_session=True,
+    ) as started:  # fmt: skip
+        yield started
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def suffered(held, launcher):
+    """All faults side by side, beside the launcher: most of the time is spent in starting and in patience."""
+    before = threading.active_count()
+    with ThreadPoolExecutor(len(FAULTS)) as pool:
+        found = dict(zip(FAULTS, pool.map(partial(suffer, spare=held), FAULTS), strict=True))
+    assert threading.active_count() == before
+    return found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_ends_the_run_and_is_named(suffered, fault):
+    pids, message, seconds, after = suffered[fault]
+    last = 0 if fault == "all wait" else len(pids) - 1
+    wanted = rf"processor {last} \(pid {pids[last]}\) {FAULTS[fault][2]}"
+    assert re.search(wanted, message), message
+    assert seconds < 8 and not any(map(psutil.pid_exists, pids))
+    assert "there are 0" in after
+
+
+def test_children_end_with_their_parent(launcher):
+    """By Ctrl-C, which the parent turns into an orderly end, and by signals that they must notice, stopped or
+    not."""
     families = [list(map(int, launcher.stdout.readline().split())) for _ in range(3)]
     for number, (parent, child) in zip(ENDS, families, strict=True):
         assert psutil.pid_exists(child)

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import struct
 import sys
 import time
 from dataclasses import dataclass
 
 import torch
+from torch import distributed
 
 from paraspike.papers.spikepipe_layers import layers
 from paraspike.pipelining.networks import Network, conv, dense
@@ -72,7 +74,7 @@ class Descent:
     """Gradient descent that starts at once: torch's optimisers import a compiler for two seconds."""
 
     def __init__(self, parameters):
-        self.parameters = parameters
+        self.parameters, self.param_groups = parameters, [{"params": parameters}]
 
     @torch.no_grad()
     def step(self):
@@ -82,6 +84,19 @@ class Descent:
     def zero_grad(self):
         for p in self.parameters:
             p.grad = None
+
+
+class Momentum(Descent):
+    """Gradient descent with a state."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        self.speeds = [torch.zeros_like(p) for p in parameters]
+
+    @torch.no_grad()
+    def step(self):
+        for p, speed in zip(self.parameters, self.speeds, strict=True):
+            p -= speed.mul_(0.9).add_(p.grad, alpha=0.05)
 
 
 class Faulty(torch.nn.Module):
@@ -113,6 +128,47 @@ def faulty_layers(fault):
     """DENSE with a fault in layer 4, which contiguous schedules put on the last processor."""
     stack = layers(DENSE)
     return [*stack[:3], Faulty(stack[3], fault)]
+
+
+def never_ready(parameters):
+    """An optimiser factory that hangs."""
+    time.sleep(600)
+
+
+def size_of(desk, data):
+    return len(data)
+
+
+def echo(desk, data):
+    return data
+
+
+def stops(desk):
+    """At its task this process is stopped."""
+    desk.say("running", "W", 2, 5)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def stops_in_its_answer(desk):
+    """It announces 50 MB, sends a thousand bytes and is stopped."""
+    desk.say("answering")
+    os.write(desk._pipe.fileno(), struct.pack("!i", 50_000_000) + bytes(1000))
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def wait_for_each_other(desk):
+    desk.together()
+    desk.say("waiting", "F", 2 + desk.rank, 0)
+    distributed.recv(torch.zeros(1), 1 - desk.rank)
+
+
+def computes_while_others_sleep(desk, seconds):
+    """The first process computes before its first word, as a compiler does, the others wait for that."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01 if desk.rank else 0)
+    desk.together()
+    return desk.rank
 
 
 def threads_of(desk):

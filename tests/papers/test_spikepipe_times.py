@@ -7,11 +7,11 @@ import pytest
 
 from paraspike.errors import ReaderError
 from paraspike.netcdf import check
-from paraspike.papers.spikepipe_arms import Job
+from paraspike.papers.spikepipe_arms import Job, network_of
 from paraspike.papers.spikepipe_times import ALONE, APART, PARALLEL, SCHEDULES, THREADS, wall_times
 from paraspike.papers.spikepipe_torch import PIPELINES
 from paraspike.pipelining.heuristics import contiguous
-from paraspike.pipelining.networks import Network, conv, dense
+from paraspike.pipelining.networks import NETWORKS, Network, conv, dense
 from paraspike.pipelining.tasks import graph_of_cycles
 
 JOB = Job(Network("planes", 4, (conv(1, 3, 8, True), conv(3, 4, 4, True), *dense(16, 6, 5))), 8, 5)
@@ -71,3 +71,15 @@ def test_refused():
     newest = replace(contiguous(graph_of_cycles([(1, 1, 1)] * 4), 2), policy="newest")
     with pytest.raises(ReaderError, match="policy newest"):
         wall_times(JOB, schedules={"newest": newest})
+
+
+def test_networks_by_name_or_sizes():
+    made = network_of("6-4-2", 3)
+    assert [(shape.n_in, shape.n_out) for shape in made.layers] == [
+        (6, 4),
+        (4, 2),
+    ] and made.steps == 3
+    assert network_of("amr4") is NETWORKS["amr4"]
+    for wrong in ("6", "6-0-2", "resnet"):
+        with pytest.raises(ReaderError, match="is unknown"):
+            network_of(wrong)

@@ -1,12 +1,16 @@
 """The runtime against the emulator, to the bit, and what it does when a process fails, dies or hangs."""
 
+import contextlib
 import copy
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -61,9 +65,19 @@ SCHEDULES = {
 
 
 @pytest.fixture(scope="module")
-def crew():
-    with Crew(4) as started:
-        yield started
+def held():
+    """Crews that may still be used."""
+    crews = []
+    yield crews
+    for crew in crews:
+        crew.close()
+
+
+@pytest.fixture
+def crew(held):
+    if not held:
+        held.append(Crew(4))
+    return held[-1]
 
 
 def emulated(network, staleness, optimizer, versions="stash"):
@@ -92,7 +106,9 @@ def assert_same_bits(result, stack, losses, network):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_are_the_emulators_to_the_bit(crew, name, kind, processors):
     network = NETWORKS[name]
-    optimizer = example.adam if processors == 3 else example.momentum
+    # Two of the processes import torch's optimisers, which takes seconds.
+    theirs = {"dense": example.adam, "planes": example.momentum}[name]
+    optimizer = theirs if processors == 2 else example.Momentum
     schedule = SCHEDULES[kind](task_graph(network, 3), processors)
     result = train(
         schedule, FACTORIES[name], Batches(network), UPDATES, optimizer, crew=crew, trace=True
@@ -280,28 +296,77 @@ def gone(pids, seconds=5.0):
     return False
 
 
-@pytest.mark.parametrize(
-    "fault, message",
-    [
-        ("killed", "processor 1 .pid {}. was killed by SIGKILL in F4 of sample 3"),
-        ("hangs", "processor 1 .pid {}. hangs in F4 of sample 3(.|\n)*processor 0 while it waited"),
-    ],
-)
-def test_a_fault_ends_the_run_and_is_named(fault, message):
-    with Crew(2) as crew:
+def test_who_computes_before_its_first_word_is_given_time(crew):
+    assert crew.run(example.computes_while_others_sleep, [(1.5,)] * 2, 0.5) == [0, 1]
+
+
+def test_much_to_send_and_to_answer(crew):
+    sizes = crew.run(example.size_of, [(bytes(20_000_000),), (b"",)])
+    assert sizes == [20_000_000, 0]
+    assert len(crew.run(example.echo, [(bytes(20_000_000),)])[0]) == 20_000_000
+
+
+def trained(crew, layers=example.dense_layers, optimizer=example.Descent, patience=1.0):
+    graph, source = task_graph(DENSE, 3), Batches(DENSE)
+    schedule = heuristics.contiguous(graph, len(crew))
+    train(schedule, layers, source, 30, optimizer, crew=crew, patience=patience)
+
+
+def sent_to_a_stopped_one(crew):
+    os.kill(crew.pids[0], signal.SIGSTOP)
+    crew.run(example.size_of, [(bytes(50_000_000),)], 1.0)
+
+
+# Processes, what happens to them, and how the last of them is named.
+FAULTS = {
+    "killed": (
+        # Patience is for those who are silent.
+        2, lambda crew: trained(crew, partial(example.faulty_layers, "killed"), patience=60.0),
+        "was killed by SIGKILL in F4 of sample 3",
+    ),
+    "hangs": (
+        2, lambda crew: trained(crew, partial(example.faulty_layers, "hangs")),
+        "hangs in F4 of sample 3(.|\n)*processor 0 while it waited",
+    ),
+    "hangs while loading": (
+        1, lambda crew: trained(crew, optimizer=example.never_ready),
+        "hangs while it loaded its work",
+    ),
+    "all wait": (
+        2, lambda crew: crew.run(example.wait_for_each_other, [()] * 2, 1.0),
+        "waits, as all others do,(.|\n)*processor 0 while it waited for what F2 of sample 0 needs; "
+        "processor 1 while it waited for what F3 of sample 0 needs",
+    ),
+    "stopped": (
+        1, lambda crew: crew.run(example.stops, [()], 1.0),
+        "does not respond in W2 of sample 5",
+    ),
+    "stopped before its work": (
+        1, sent_to_a_stopped_one, "does not respond while its work was sent to it"
+    ),
+    "stopped in its answer": (
+        1, lambda crew: crew.run(example.stops_in_its_answer, [()], 1.0),
+        "does not respond while it sent its answer",
+    ),
+}  # fmt: skip
+
+
+def suffer(fault, spare):
+    """(pids, what was raised, after how many seconds, what the crew says then)"""
+    processes, happens, _ = FAULTS[fault]
+    with spare.pop() if fault == "killed" and spare else Crew(processes) as crew:
         pids, begin = crew.pids, time.monotonic()
-        with pytest.raises(ReaderError, match=message.format(pids[1])):
-            train(
-                heuristics.contiguous(task_graph(DENSE, 3), 2), partial(example.faulty_layers, fault),
-                Batches(DENSE), 30, example.Descent, crew=crew, patience=1.0,
-            )  # fmt: skip
-        assert time.monotonic() - begin < 8
-        assert gone(pids, 0.5)
-        with pytest.raises(ReaderError, match="there are 0"):
+        with pytest.raises(ReaderError) as raised:
+            happens(crew)
+        seconds = time.monotonic() - begin
+        with pytest.raises(ReaderError) as after:
             crew.run(example.threads_of, [()])
+    return pids, str(raised.value), seconds, str(after.value)
 
 
-PARENT = """
+ENDS = signal.SIGINT, signal.SIGKILL, signal.SIGTERM
+PARENTS = """
+import os
 import time
 
 from paraspike.pipelining.crew import Crew
@@ -312,32 +377,67 @@ def rests(desk):
 
 
 if __name__ == "__main__":
-    with Crew(1) as crew:
-        print(*crew.pids, flush=True)
-        crew.run(rests, [()], 600)
+    # Once for all of them.
+    import torch.distributed
+
+    for _ in range(3):
+        if not os.fork():
+            with Crew(1) as crew:
+                print(os.getpid(), *crew.pids, flush=True)
+                crew.run(rests, [()], 600)
+    for _ in range(3):
+        os.wait()
 """
 
 
-def test_children_end_with_their_parent(tmp_path):
-    """By Ctrl-C, which the parent turns into an orderly end, and by SIGKILL, which they must notice."""
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory):
+    """Parents that run crews of their own."""
+    script = tmp_path_factory.mktemp("parents") / "parents.py"
+    script.write_text(PARENTS)
     paths = os.pathsep.join(path for path in sys.path if path)
-    ends = {}
-    parents = {
-        number: subprocess.Popen(
-            [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": paths}, text=True,
-        )
-        for number in (signal.SIGINT, signal.SIGKILL)
-    }  # fmt: skip
-    for number, parent in parents.items():
-        pids = [int(word) for word in parent.stdout.readline().split()]
-        assert len(pids) == 1 and all(map(psutil.pid_exists, pids))
-        parent.send_signal(number)
-        ends[number] = parent.communicate(timeout=20)[1]
-        assert gone(pids)
-    assert "KeyboardInterrupt" in ends[signal.SIGINT]
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths}, text=True, start_new_session=True,
+    ) as started:  # fmt: skip
+        yield started
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def suffered(held, launcher):
+    """All faults side by side, beside the launcher: most of the time is spent in starting and in patience."""
+    before = threading.active_count()
+    with ThreadPoolExecutor(len(FAULTS)) as pool:
+        found = dict(zip(FAULTS, pool.map(partial(suffer, spare=held), FAULTS), strict=True))
+    assert threading.active_count() == before
+    return found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_ends_the_run_and_is_named(suffered, fault):
+    pids, message, seconds, after = suffered[fault]
+    last = 0 if fault == "all wait" else len(pids) - 1
+    wanted = rf"processor {last} \(pid {pids[last]}\) {FAULTS[fault][2]}"
+    assert re.search(wanted, message), message
+    assert seconds < 8 and not any(map(psutil.pid_exists, pids))
+    assert "there are 0" in after
+
+
+def test_children_end_with_their_parent(launcher):
+    """By Ctrl-C, which the parent turns into an orderly end, and by signals that they must notice, stopped or
+    not."""
+    families = [list(map(int, launcher.stdout.readline().split())) for _ in range(3)]
+    for number, (parent, child) in zip(ENDS, families, strict=True):
+        assert psutil.pid_exists(child)
+        if number == signal.SIGTERM:
+            os.kill(child, signal.SIGSTOP)
+        os.kill(parent, number)
+        if number == signal.SIGTERM and sys.platform != "linux":
+            os.kill(child, signal.SIGCONT)
+    assert gone([child for _, child in families])
+    assert launcher.communicate(timeout=20)[1].count("\nKeyboardInterrupt") == 1
 
 
 def test_an_exception_arrives_with_its_traceback():

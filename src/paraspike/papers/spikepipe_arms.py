@@ -11,9 +11,22 @@ from torch.nn.functional import cross_entropy
 
 from paraspike.papers.spikepipe_layers import layers
 from paraspike.pipelining.cut import Cut
-from paraspike.pipelining.networks import Network
+from paraspike.pipelining.networks import Network, dense
+from paraspike.pipelining.networks import network as named
 from paraspike.pipelining.staleness import Emulator
 from paraspike.threads import set_threads
+
+
+def network_of(network: str, steps: int = 20) -> Network:
+    """A stand-in network by its name, or a dense one of sizes like 784-512-10, run for so many steps.
+
+    Raises:
+        ReaderError: neither.
+    """
+    sizes = network.split("-")
+    if len(sizes) < 2 or not all(size.isdigit() and int(size) for size in sizes):
+        return named(network)
+    return Network(network, steps, dense(*map(int, sizes)))
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,6 @@ from paraspike.papers.spikepipe_arms import Job
 from paraspike.papers.spikepipe_torch import PIPELINES, pipeline
 from paraspike.pipelining.crew import Crew
 from paraspike.pipelining.heuristics import contiguous, lpt, minmax_stages
-from paraspike.pipelining.networks import Network, dense
-from paraspike.pipelining.networks import network as named
 from paraspike.pipelining.optimal import least_delay, least_period
 from paraspike.pipelining.ordering import shorten, tighten
 from paraspike.pipelining.runtime import train
@@ -131,18 +129,6 @@ def wall_times(
                     values["modelled"][at] = made[name].speedup if name in made else np.nan
             others[m] = load()
     return _dataset(job, names, processors, values, others, np.stack(tasks, -1), micro)
-
-
-def network_of(network: str, steps: int = 20) -> Network:
-    """A stand-in network by its name, or a dense one of sizes like 784-512-10, run for so many steps.
-
-    Raises:
-        ReaderError: neither.
-    """
-    sizes = network.split("-")
-    if len(sizes) < 2 or not all(size.isdigit() and int(size) for size in sizes):
-        return named(network)
-    return Network(network, steps, dense(*map(int, sizes)))
 
 
 def _schedule(given, graph, processors):

@@ -3,41 +3,37 @@
 import contextlib
 import multiprocessing
 import os
+import queue
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
+from multiprocessing.reduction import ForkingPickler
 
 from paraspike.errors import ReaderError
-from paraspike.pipelining.desk import (
-    BEAT,
-    FIELDS,
-    KIND,
-    KINDS,
-    LAYER,
-    PHASE,
-    PHASES,
-    SAMPLE,
-    STEPS,
-    TICK,
-    serve,
-)  # fmt: skip
+from paraspike.pipelining.desk import FIELDS, TICK, place, serve
+from paraspike.pipelining.watch import Watch
 from paraspike.threads import environment
 
 # Seconds after a worker's failure in which a dead partner, its likely cause, may still show up.
 _GRACE = 0.5
+# os.environ belongs to all threads.
+_STARTING = threading.Lock()
 
 
 class Crew:
     """Processes that run functions together; a context manager, at whose end they are killed.
 
     They start by `spawn`, share a gloo group (torch.distributed's default group in each), ignore Ctrl-C, and
-    end by themselves when this process is gone, however it ended.
+    end by themselves when this process is gone, however it ended. Stopped ones (SIGSTOP) do so as soon as they
+    are continued, but on Linux, if the crew was made by the main thread, at once.
 
     Args:
         processes: how many.  threads: of each, for torch, OpenMP and Numba.
-        starting: seconds they may take to start, and a function to prepare its work.
+        starting: seconds they may take to start, and a function to import and compile what it needs.
 
     Attributes:
         started: seconds it took to start all of them.  pids: their process ids, by rank.
@@ -54,12 +50,14 @@ class Crew:
         self._starting = starting
         begin, context = time.perf_counter(), multiprocessing.get_context("spawn")
         self._board = context.RawArray("q", processes * FIELDS)
-        self._processes, self._pipes = [], []
+        self._processes, self._pipes, self._carriers, self._unsent = [], [], [], {}
+        # The kernel ties a process to the thread that starts it; others may end before the crew.
+        tied = threading.current_thread() is threading.main_thread()
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         try:
             for rank in range(processes):
                 ours, theirs = context.Pipe()
-                job = (rank, processes, self._store.port, threads, self._board, theirs)
+                job = (rank, processes, self._store.port, threads, self._board, theirs, tied)
                 process = context.Process(
                     target=serve, args=job, name=f"processor {rank}", daemon=True
                 )
@@ -94,15 +92,23 @@ class Crew:
         for process in self._processes:
             process.join()
         for pipe in self._pipes:
+            # Frees its thread even if a process's own child holds the other end.
+            with socket.socket(fileno=os.dup(pipe.fileno())) as end, contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for carrier in self._carriers:
+            if carrier.is_alive():
+                carrier.join()
+        for pipe in self._pipes:
             pipe.close()
-        self._processes, self._pipes = [], []
+        self._processes, self._pipes, self._carriers = [], [], []
 
     def run(self, function: Callable, arguments: Sequence[tuple], patience: float = 10.0) -> list:
         """`function(desk, *arguments[rank])` in the first len(arguments) processes; what each returned.
 
         Args:
             function: importable; it and its arguments and results must pickle.
-            patience: seconds that a process may be silent, in a task or, if all are, in waiting.
+            patience: seconds that a process may be silent: in a task, in taking its work or in answering, in
+                loading without computing or, if all are, in waiting.
 
         Raises:
             ReaderError: a process died, failed (with its traceback) or hung: names it, its pid, and the
@@ -114,50 +120,64 @@ class Crew:
             )
         try:
             for rank, given in enumerate(arguments):
-                with self._naming(rank):
-                    self._pipes[rank].send((function, given))
+                self._unsent[rank] = ForkingPickler.dumps((function, given))
             return self._gather(len(arguments), patience)
         except BaseException:
             self.close()
             raise
 
     def _gather(self, count: int, patience: float) -> list:
-        """The first `count` processes' answers; watches all of them meanwhile."""
-        answers, ready, watch = {}, 0, _Watch(self._board, patience, self._starting)
+        """The first `count` processes' answers to what is unsent; watches all of them meanwhile."""
+        inbox = queue.SimpleQueue()
+        # A stopped process can block who writes to it or reads from it at any time: never the one who watches.
+        self._carriers = [
+            threading.Thread(target=_carry, args=(rank, pipe, self._unsent, inbox), daemon=True)
+            for rank, pipe in enumerate(self._pipes[:count])
+        ]
+        for carrier in self._carriers:
+            carrier.start()
+        answers, ready, watch = {}, 0, Watch(self._board, self.pids, patience, self._starting)
         while len(answers) < count:
-            pending = [rank for rank in range(count) if rank not in answers]
-            connection.wait([*(self._pipes[r] for r in pending), *self._sentinels()], TICK)
-            for rank in pending:
-                with self._naming(rank):
-                    if not self._pipes[rank].poll():
-                        continue
-                    what, answer = self._pipes[rank].recv()
-                if what == "failed":
-                    connection.wait(self._sentinels(), _GRACE)
-                    self._blame_the_dead()
-                    raise ReaderError(f"{self._name(rank)} failed {self._place(rank)}", answer)
-                if what == "ready":
+            with contextlib.suppress(queue.Empty):
+                rank, what, answer = inbox.get(timeout=TICK)
+                if what == "done":
+                    answers[rank] = answer
+                elif what == "ready":
                     ready += 1
                 else:
-                    answers[rank] = answer
+                    self._raise(rank, what, answer)
             if ready == count:
                 ready = 0
-                for rank in range(count):
-                    with self._naming(rank):
-                        self._pipes[rank].send("go")
+                for pipe in self._pipes[:count]:
+                    # Whoever is dead is found below.
+                    with contextlib.suppress(OSError):
+                        pipe.send("go")
             self._blame_the_dead()
-            for rank, why in watch.hung([r for r in pending if r not in answers]):
+            for rank, why in watch.hung([rank for rank in range(count) if rank not in answers]):
                 hint = f"after {patience:g} s without progress; give more patience to slow tasks"
                 raise ReaderError(
                     f"{self._name(rank)} {why} {self._place(rank)}", self._all_places(), hint
                 )
         return [answers[rank] for rank in range(count)]
 
+    def _raise(self, rank, what, answer):
+        if what == "unreadable":
+            raise answer
+        connection.wait(self._sentinels(), _GRACE)
+        self._blame_the_dead()
+        if what == "broken":
+            raise ReaderError(f"{self._name(rank)} closed its pipe", self._place(rank)) from answer
+        raise ReaderError(f"{self._name(rank)} failed {self._place(rank)}", answer)
+
     def _sentinels(self):
         return [process.sentinel for process in self._processes]
 
     def _blame_the_dead(self):
+        ready = connection.wait(self._sentinels(), 0)
         for rank, process in enumerate(self._processes):
+            if process.sentinel in ready:
+                # The kernel closes a dying process's files a moment before it gives its exit code.
+                process.join()
             if process.exitcode is not None:
                 code = process.exitcode
                 how = (
@@ -167,72 +187,45 @@ class Crew:
                     f"{self._name(rank)} {how} {self._place(rank)}", self._all_places()
                 )
 
-    @contextlib.contextmanager
-    def _naming(self, rank):
-        """A pipe breaks when its process dies: name that."""
-        try:
-            yield
-        except (EOFError, OSError) as error:
-            self._processes[rank].join(_GRACE)
-            self._blame_the_dead()
-            raise ReaderError(f"{self._name(rank)} closed its pipe", self._place(rank)) from error
-
     def _name(self, rank):
         return f"processor {rank} (pid {self._processes[rank].pid})"
 
     def _place(self, rank):
-        fields = self._board[rank * FIELDS : (rank + 1) * FIELDS]
-        task = ""
-        if fields[KIND]:
-            task = f"{KINDS[fields[KIND]]}{fields[LAYER]} of sample {fields[SAMPLE]}"
-        return {
-            "starting": "while it started",
-            "idle": "while it had nothing to do",
-            "waiting": f"while it waited for what {task or 'its work'} needs",
-            "running": f"in {task or 'its work'}",
-        }[PHASES[fields[PHASE]]]
+        if rank in self._unsent:
+            return "while its work was sent to it"
+        return place(self._board[rank * FIELDS : (rank + 1) * FIELDS])
 
     def _all_places(self):
         ranks = range(len(self._processes))
         return "; ".join(f"processor {rank} {self._place(rank)}" for rank in ranks)
 
 
-class _Watch:
-    """Which processes have been silent for too long."""
-
-    def __init__(self, board, patience, starting):
-        self.board, self.patience, self.starting, self.seen = board, patience, starting, {}
-
-    def hung(self, ranks):
-        """(rank, how) of those to blame: no beat, no end of a task, or all of them waiting."""
-        now, stuck = time.monotonic(), []
-        for rank in ranks:
-            fields = self.board[rank * FIELDS : (rank + 1) * FIELDS]
-            slow = PHASES[fields[PHASE]] == "starting"
-            patience = max(self.patience, self.starting) if slow else self.patience
-            for what in (BEAT, STEPS):
-                value, since = self.seen.get((rank, what), (None, now))
-                if fields[what] != value:
-                    self.seen[rank, what] = fields[what], now
-                elif now - since > patience:
-                    if what == BEAT:
-                        return [(rank, "does not respond")]
-                    stuck.append((rank, PHASES[fields[PHASE]]))
-        hung = [(rank, "hangs") for rank, phase in stuck if phase != "waiting"]
-        if not hung and len(stuck) == len(ranks):
-            hung = [(rank, "waits, as all others do,") for rank, _ in stuck]
-        return hung
+def _carry(rank, pipe, unsent, inbox):
+    """A thread's life: brings a worker its job, puts what it answers into the inbox, up to the last answer."""
+    try:
+        if rank in unsent:
+            pipe.send_bytes(unsent[rank])
+            del unsent[rank]
+        what = ""
+        while what not in ("done", "failed"):
+            what, answer = pipe.recv()
+            inbox.put((rank, what, answer))
+    except (EOFError, OSError) as error:
+        inbox.put((rank, "broken", error))
+    except Exception as error:
+        inbox.put((rank, "unreadable", error))
 
 
 @contextlib.contextmanager
 def _environment(variables):
     """Set in os.environ, which a new process inherits."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    # Loopback needs no name service; gloo would look up the host's name.
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    with _STARTING:
+        before = dict(os.environ)
+        os.environ.update(variables)
+        # Loopback needs no name service; gloo would look up the host's name.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)

@@ -1,8 +1,10 @@
 """A worker process of a crew, from its start to its end."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from datetime import timedelta
@@ -15,8 +17,24 @@ _NEVER = timedelta(days=30)
 # What a worker notes on the board, one row each.
 FIELDS = 6
 BEAT, STEPS, PHASE, KIND, LAYER, SAMPLE = range(FIELDS)
-PHASES = ("starting", "idle", "waiting", "running")
+PHASES = ("starting", "idle", "loading", "waiting", "running", "answering")
 KINDS = ("", "F", "B", "W")
+_PR_SET_PDEATHSIG = 1
+
+
+def place(fields) -> str:
+    """Where a worker is, in words, by its row of the board."""
+    task = "its work"
+    if fields[KIND]:
+        task = f"{KINDS[fields[KIND]]}{fields[LAYER]} of sample {fields[SAMPLE]}"
+    return {
+        "starting": "while it started",
+        "idle": "while it had nothing to do",
+        "loading": "while it loaded its work",
+        "waiting": f"while it waited for what {task} needs",
+        "running": f"in {task}",
+        "answering": "while it sent its answer",
+    }[PHASES[fields[PHASE]]]
 
 
 class Desk:
@@ -31,7 +49,7 @@ class Desk:
 
     def say(self, phase: str, kind: str = "", layer: int = 0, sample: int = 0) -> None:
         """Write down, for the parent to read, what comes now: waiting or running, at which task. A function
-        that has said neither nor been `together` is still starting, for which it has the crew's time."""
+        that has said neither nor been `together` is still loading, in which it may compute for long."""
         at = self.rank * FIELDS
         values = (PHASES.index(phase), KINDS.index(kind), layer, sample)
         self._board[at + PHASE : at + FIELDS] = values
@@ -45,9 +63,13 @@ class Desk:
         self.say("running")
 
 
-def serve(rank, processes, port, threads, board, pipe):
-    """A worker's life: joins the group, says it is here, runs what it is told to."""
+def serve(rank, processes, port, threads, board, pipe, tied):
+    """A worker's life: joins the group, says it is here, runs what it is told to; `tied` to the thread that
+    started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if tied and sys.platform == "linux":
+        # The kernel kills it with its parent even while it is stopped, when it cannot look itself.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     threading.Thread(target=_beat, args=(board, rank * FIELDS + BEAT), daemon=True).start()
     desk = Desk(rank, board, pipe)
     try:
@@ -61,10 +83,12 @@ def serve(rank, processes, port, threads, board, pipe):
         )
         answer = None
         while True:
-            desk.say("idle")
+            desk.say("answering")
             pipe.send(("done", answer))
+            desk.say("idle")
+            pipe.poll(None)
+            desk.say("loading")
             function, arguments = pipe.recv()
-            desk.say("starting")
             answer = function(desk, *arguments)
     except EOFError:
         return

@@ -170,7 +170,7 @@ def _refuse(schedule, updates):
             "whole tasks only: contiguous, lpt, assigned, or an optimal schedule without splitting"
         )
         raise ReaderError(f"{', '.join(split)} split between processors", where, hint)
-    verdict = check(schedule, (max(schedule.staleness, default=0) + 2) * 2)
+    verdict = check(schedule, max(60, (max(schedule.staleness, default=0) + 2) * 2))
     if not verdict.ok:
         raise ReaderError(f"the schedule cannot run: {verdict.violation}", where)
 

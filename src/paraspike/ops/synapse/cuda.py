@@ -41,6 +41,9 @@ def synapse(
         notes: filled with `form`, `density` (None where it was not counted), `precision` and
             `product_share`, 0 or 1.
 
+    To choose for a whole network: dataclasses.replace(operators("cuda"), synapse=functools.partial(synapse,
+    precision="bf16")).
+
     Sums over lists, and the gradients of weight and bias made of them, use no atomics: the same bits at every
     run, and for a seed alone or among others. Counts beyond float32's 2^24 are not exact.
 
@@ -58,7 +61,7 @@ def synapse(
         lists = x.on(weight.device)
         return _Listed.apply(x.carrier, weights, biases, lists, delay, precision)
     if isinstance(x, Spikes):
-        x = x.dense(weight.dtype).to(weight.device)
+        x = _raster(x, weight)
     return _Multiplied.apply(x, weights, biases, delay, precision)
 
 
@@ -82,9 +85,16 @@ def weight_gradient(x, grad, delay=0, seeds=1, precision="float32", form="auto")
         cuda_kernels.list_weight_sums(_rounded(grad, precision), lists, delay, seeds, out)
         return out
     if isinstance(x, Spikes):
-        x = x.dense(grad.dtype).to(grad.device)
+        x = _raster(x, grad)
     with multiplying(precision):
         return products.to_weights(x.detach(), grad, delay, seeds, precision)
+
+
+def _raster(spikes, like):
+    """Spikes as a tensor of the type and device of `like`; lists are sent there first, being smaller."""
+    if spikes.has_lists:
+        spikes.on(like.device)
+    return spikes.dense(like.dtype).to(like.device)
 
 
 def _rounded(tensor, precision):

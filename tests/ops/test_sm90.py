@@ -54,7 +54,7 @@ def stateful_jobs():
     names = ("x", "loop", "c", "u_state", "a_state", "left_state", "fired", "psi")
     for real in (F, D):
         for shape in range(5):
-            for block, warps, recurrent in ((128, 4, False), (256, 4, True), (2048, 16, True)):
+            for block, warps, recurrent in ((128, 4, False), (256, 4, True), (2048, 8, True)):
                 options = {
                     "RECURRENT": recurrent,
                     "RESET": shape % 3,

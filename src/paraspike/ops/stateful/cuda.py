@@ -145,6 +145,6 @@ def stateful(x: torch.Tensor, neuron, state=None, recurrent=None):
             REFRACTORY=_REFRACTORY.index(neuron.refractory), STRICT=neuron.strict,
             ADAPTIVE=neuron.beta != 0, SHAPE=Surrogate.SHAPES.index(surrogate.shape),
             WINDOW=(low, high) != (-torch.inf, torch.inf), EIGHT=_EIGHT, BLOCK=block,
-            num_warps=min(16, max(4, block // 128)), enable_fp_fusion=False,
+            num_warps=min(8, max(4, block // 128)), enable_fp_fusion=False,
         )  # fmt: skip
     return Spikes.from_dense(fired[1:]), psi, (u, a, fired[-1].clone(), left)

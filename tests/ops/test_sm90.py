@@ -28,6 +28,14 @@ def synapse_jobs():
         yield [SYNAPSE, "row_sums", given, {"SPLITS": 64, "ROWS": 16, "COLUMNS": 128}, 1]
         for add in (True, False):
             yield [SYNAPSE, "add_parts", given, {"ADD": add, "BLOCK": 256}, 4]
+    given = dict.fromkeys(("x", "weight", "bias", "out", "grad", "parts"), F)
+    module = SYNAPSE.replace("kernels", "products")
+    for precision in ("ieee", "tf32", "bf16"):
+        tile = {"PRECISION": precision, "STAGES": 3, "INNER": 32, "TILE": 64}
+        warps = 8 if precision == "ieee" else 4
+        for biased, unit in ((True, "across"), (False, "down")):
+            yield [module, "by_rows", given, tile | {"BIASED": biased, unit: 1}, warps]
+        yield [module, "over_rows", given, tile, warps]
 
 
 def eprop_jobs():
@@ -91,6 +99,7 @@ JOBS = {
 # Widths that a kernel is specialised on.
 WIDTHS = {
     "currents": ("n_in", "n"), "weight_sums": ("n",), "row_sums": ("n",), "add_parts": (), "scan": (),
+    "by_rows": ("n_in", "n"), "over_rows": ("n_in", "n"),
     "traces": ("n_in", "n"), "stateful": ("n",), "presynaptic": (), "layer": ("n_in", "n"),
 }  # fmt: skip
 

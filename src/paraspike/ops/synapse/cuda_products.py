@@ -134,7 +134,8 @@ def to_weights(x, grad, delay: int, seeds: int, precision: str):
     parts = out if splits == 1 else out.new_empty(splits, *out.shape)
     over_rows[tiles, seeds, splits](
         x, grad, parts, batch, batch // seeds, steps * (batch // seeds), delay, share, seeds, n_in, n,
-        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=_INNER, TILE=_TILE, num_warps=_WARPS[precision],
+        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=_INNER, TILE=_TILE,
+        num_warps=_WARPS[precision],
     )  # fmt: skip
     if splits > 1:
         sum_parts(parts, out)

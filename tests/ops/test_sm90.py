@@ -31,8 +31,8 @@ def synapse_jobs():
     given = dict.fromkeys(("x", "weight", "bias", "out", "grad", "parts"), F)
     module = SYNAPSE.replace("kernels", "products")
     for precision in ("ieee", "tf32", "bf16"):
-        tile = {"PRECISION": precision, "STAGES": 3, "INNER": 32, "TILE": 64}
-        warps = 8 if precision == "ieee" else 4
+        inner, warps = (16, 8) if precision == "ieee" else (32, 4)
+        tile = {"PRECISION": precision, "STAGES": 3, "INNER": inner, "TILE": 64}
         for biased, unit in ((True, "across"), (False, "down")):
             yield [module, "by_rows", given, tile | {"BIASED": biased, unit: 1}, warps]
         yield [module, "over_rows", given, tile, warps]
@@ -129,4 +129,4 @@ def test_compiles_for_sm_90(operator):
         # Doubles are there for tests; float32 and bfloat16 are what is to be fast. A few words are what one
         # release of ptxas trades for more warps where another does not.
         fast = D not in job[2].values()
-        assert not fast or (not local and (spilled or 0) <= 16), (kernel, job, registers, spilled)
+        assert not fast or (not local and (spilled or 0) <= 32), (kernel, job, registers, spilled)

@@ -10,9 +10,10 @@ import triton.language as tl
 
 from paraspike.ops.synapse.cuda_kernels import sum_parts
 
-# Rows or inputs, columns and terms of a tile; warps, in float32 as many as spill no registers; parts of a
-# weight gradient's sum at most, and rows of a part at least. By arithmetic for an H200, not measured.
-_TILE, _INNER, _STAGES = 64, 32, 3
+# Rows or inputs, and columns of a tile; terms and warps, in float32 such that no registers are spilled; parts
+# of a weight gradient's sum at most, and rows of a part at least. By arithmetic for an H200, not measured.
+_TILE, _STAGES = 64, 3
+_INNER = {"float32": 16, "tf32": 32, "bf16": 32}
 _WARPS = {"float32": 8, "tf32": 4, "bf16": 4}
 _TILES, _MOST_PARTS, _ROWS_OF_PART = 512, 32, 512
 
@@ -99,7 +100,7 @@ def _rows(x, weight, bias, out, shift, strides, precision):
         by_rows[grid](
             x, weight, weight if bias is None else bias, out, batch, per_seed, steps * per_seed, shift,
             steps * batch, n_in, n, *strides, BIASED=bias is not None, PRECISION=_named(precision, x.device),
-            STAGES=_STAGES, INNER=_INNER, TILE=_TILE, num_warps=_WARPS[precision],
+            STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE, num_warps=_WARPS[precision],
         )  # fmt: skip
     return out
 
@@ -130,11 +131,11 @@ def to_weights(x, grad, delay: int, seeds: int, precision: str):
         return out
     tiles = triton.cdiv(n_in, _TILE) * triton.cdiv(n, _TILE)
     splits = max(1, min(_MOST_PARTS, _TILES // tiles, triton.cdiv(rows, _ROWS_OF_PART)))
-    share = triton.cdiv(triton.cdiv(rows, splits), _INNER) * _INNER
+    share = triton.cdiv(triton.cdiv(rows, splits), _INNER[precision]) * _INNER[precision]
     parts = out if splits == 1 else out.new_empty(splits, *out.shape)
     over_rows[tiles, seeds, splits](
         x, grad, parts, batch, batch // seeds, steps * (batch // seeds), delay, share, seeds, n_in, n,
-        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=_INNER, TILE=_TILE,
+        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE,
         num_warps=_WARPS[precision],
     )  # fmt: skip
     if splits > 1:

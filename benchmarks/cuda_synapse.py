@@ -5,6 +5,7 @@ the two ways cross is what `ops.synapse.cuda.PRODUCT_FROM` wants to know.
 """
 
 import json
+from functools import partial
 
 import torch
 
@@ -62,14 +63,14 @@ def one(size, density: float, precision: str, seeds: int = 1) -> dict:
     grad = torch.randn(steps, batch, n, device="cuda")
     row = {"T": steps, "B": batch, "n_in": n_in, "n_out": n, "seeds": seeds, "density": density}
     row["precision"] = precision
-    for form, x in (("lists", spikes), ("dense", dense)):
-        given = {"precision": precision, "form": form}
+    ways = [("lists", spikes, "lists", "auto")]
+    ways += [(f"{p}_product", dense, "dense", p) for p in ("torch", "triton")]
+    for name, x, form, product in ways:
+        given = {"precision": precision, "form": form, "product": product}
         with torch.no_grad():
-            row[f"forward_{form}"] = seconds(
-                lambda x=x, o=given: cuda.synapse(x, weight, None, **o)
-            )
-            row[f"weights_{form}"] = seconds(
-                lambda x=x, o=given: cuda.weight_gradient(x, grad, 0, seeds, **o)
+            row[f"forward_{name}"] = seconds(partial(cuda.synapse, x, weight, None, **given))
+            row[f"weights_{name}"] = seconds(
+                partial(cuda.weight_gradient, x, grad, 0, seeds, **given)
             )
 
     def order():
@@ -94,10 +95,10 @@ def crossover(rows) -> dict:
     found = {}
     for row in rows:
         key = f"{row['precision']} {row['n_in']}x{row['n_out']}"
-        faster = (
-            row["forward_dense"] + row["weights_dense"]
-            < row["forward_lists"] + row["weights_lists"]
+        products = (
+            row[f"forward_{p}_product"] + row[f"weights_{p}_product"] for p in ("torch", "triton")
         )
+        faster = min(products) < row["forward_lists"] + row["weights_lists"]
         if faster and found.get(key) is None:
             found[key] = row["density"]
         found.setdefault(key, None)
@@ -109,12 +110,12 @@ def measure_all(sizes=SIZES, densities=DENSITIES, precisions=PRECISIONS) -> dict
     if (reason := why_not()) is not None:
         return {"cannot_run": reason}
     rows = [one(size, d, p) for p in precisions for size in sizes for d in densities]
-    rows.append(one(sizes[0], densities[1], "float32", seeds=10))
+    several = [one(size, densities[1], p, seeds=10) for p in precisions for size in sizes[:2]]
     return {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
-        "rows": rows,
-        "crossover": crossover(rows[:-1]),
+        "rows": rows + several,
+        "crossover": crossover(rows),
     }
 
 

@@ -11,7 +11,8 @@ def test_without_a_gpu_it_says_why():
 
 def test_crossover_is_the_first_density_where_a_product_wins():
     rows = [
-        {"precision": "tf32", "n_in": 7, "n_out": 3, "density": d, "forward_dense": 2, "weights_dense": 2,
+        {"precision": "tf32", "n_in": 7, "n_out": 3, "density": d, "forward_torch_product": 3,
+         "weights_torch_product": 2, "forward_triton_product": 2, "weights_triton_product": 2,
          "forward_lists": 100 * d, "weights_lists": 0}
         for d in (0.01, 0.05, 0.1)
     ]  # fmt: skip

@@ -1,7 +1,8 @@
 """Compiles a module's Triton kernels ahead of time for sm_90, no GPU needed; run as a program by the tests.
 
-Input: a JSON list of [module, kernel, {argument: type}, {constexpr: value}, warps], types as in Triton's
-signatures; an argument that is not named is an int32, or a constexpr where it is among those given.
+Input: a JSON list of [module, kernel, {argument: type}, {constexpr: value}, warps, widths are multiples
+of 16], types as in Triton's signatures; an argument that is not named is an int32, or a constexpr where it is
+among those given (as Triton makes of a width of 1).
 Output, a kernel: [name, registers, bytes spilled, shared memory, uses local memory].
 """
 
@@ -20,13 +21,15 @@ from triton.compiler import ASTSource
 TARGET = GPUTarget("cuda", 90, 32)
 
 
-def compiled(module, kernel, types, constants, warps):
+def compiled(module, kernel, types, constants, warps, wide):
     function = getattr(importlib.import_module(module), kernel)
     held = {function.arg_names[k] if isinstance(k, int) else k for k in function.do_not_specialize}
     signature, attributes = {}, {}
     for k, name in enumerate(function.arg_names):
         signature[name] = "constexpr" if name in constants else types.get(name, "i32")
-        aligned = signature[name][0] == "*" or (signature[name][0] == "i" and name not in held)
+        aligned = signature[name][0] == "*" or (
+            wide and signature[name][0] == "i" and name not in held
+        )
         if aligned:
             attributes[(k,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)

@@ -13,7 +13,7 @@ if os.environ.get("TRITON_INTERPRET") != "1" and not torch.cuda.is_available():
     pytest.skip("needs a GPU, or TRITON_INTERPRET=1", allow_module_level=True)
 
 from paraspike.errors import ReaderError  # noqa: E402
-from paraspike.ops.synapse import cuda, cuda_kernels, reference  # noqa: E402
+from paraspike.ops.synapse import cuda, cuda_kernels, cuda_products, reference  # noqa: E402
 from paraspike.ops.synapse.resident import Resident  # noqa: E402
 from paraspike.spikes import Spikes  # noqa: E402
 
@@ -85,8 +85,47 @@ def test_equals_the_reference(
         torch.testing.assert_close(a, e.to(a.dtype), rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("form", ["lists", "dense"])
-def test_a_seed_gives_the_same_bits_alone_and_among_others(form):
+@given(
+    st.integers(0, 4), st.integers(1, 30), st.integers(1, 3), st.sampled_from([1, 16, 40, 70]),
+    st.sampled_from([1, 17, 66]), st.booleans(), st.sampled_from([0, 1, 3]), st.booleans(),
+    st.integers(0, 999),
+)  # fmt: skip
+@settings(max_examples=20)
+def test_products_of_many_seeds_equal_the_reference(
+    t, per_seed, seeds, n_in, n, biased, delay, exact, seed
+):
+    shape = t, per_seed * seeds, n_in
+    bias = numbers((seeds, n), seed + 1, torch.float32, exact) if biased else None
+    leaves = numbers((seeds, n_in, n), seed, torch.float32, exact), bias
+    grad = numbers((*shape[:2], n), seed + 2, torch.float32, exact)
+    x = numbers(shape, seed + 3, torch.float32, exact)
+
+    def function(*given):
+        return cuda.synapse(*given, product="triton")
+
+    expected = outcome(reference.synapse, x.clone(), leaves, grad, delay)
+    for a, e in zip(outcome(function, x.clone(), leaves, grad, delay), expected, strict=True):
+        scale = max(1.0, float(e.abs().max())) if e.numel() else 1.0
+        torch.testing.assert_close(a, e, rtol=0, atol=0 if exact else 1e-5 * scale)
+
+
+def test_long_sums_over_rows_are_split():
+    x = numbers((300, 12, 5), 0, torch.float32, True)
+    grad = numbers((300, 12, 70), 1, torch.float32, True)
+    made = cuda.weight_gradient(x, grad, 1, 2, product="triton")
+    for s in range(2):
+        rows, lines = x[:-1, 6 * s : 6 * s + 6].flatten(0, 1), grad[1:, 6 * s : 6 * s + 6]
+        assert torch.equal(made[s], rows.T @ lines.flatten(0, 1))
+    alone = cuda.weight_gradient(
+        x[:, 6:].contiguous(), grad[:, 6:].contiguous(), 1, product="triton"
+    )
+    assert torch.equal(made[1:], alone)
+
+
+@pytest.mark.parametrize(
+    "form, product", [("lists", "triton"), ("dense", "triton"), ("dense", "torch")]
+)
+def test_a_seed_gives_the_same_bits_alone_and_among_others(form, product):
     seeds, per_seed = 2, 3
     dense = raster((7, seeds * per_seed, 12), 0.3, 0, dtype=torch.float32)
     weight, bias = numbers((seeds, 12, 20), 1, torch.float32, False), numbers((seeds, 20), 2,
@@ -94,7 +133,7 @@ def test_a_seed_gives_the_same_bits_alone_and_among_others(form):
     grad = numbers((7, seeds * per_seed, 20), 3, torch.float32, False)
 
     def function(*given):
-        return cuda.synapse(*given, form=form)
+        return cuda.synapse(*given, form=form, product=product)
 
     def run(part, which):
         x = listed(dense[:, part].contiguous(), "resident")
@@ -112,7 +151,7 @@ def test_choice_by_density_is_told():
         weight = numbers((50, 8), 0, torch.float32, True)
         out = cuda.synapse(listed(dense), weight, None, notes=notes)
         assert notes["form"] == taken and notes["precision"] == "float32"
-        assert notes["product_share"] == (taken == "dense")
+        assert notes["product_share"] == (taken == "dense") and notes["product"] == "triton"
         assert notes["density"] == pytest.approx(float((dense != 0).float().mean()))
         assert torch.equal(out, reference.synapse(dense.to(DEVICE), weight, None))
     notes = {}
@@ -159,10 +198,12 @@ def test_lists_on_a_device_are_spikes_like_others():
 
 
 def test_lengths_and_batches_compile_nothing_again():
-    for kernel in ("currents", "weight_sums", "row_sums", "add_parts"):
-        function = getattr(cuda_kernels, kernel)
+    kernels = [
+        getattr(cuda_kernels, k) for k in ("currents", "weight_sums", "row_sums", "add_parts")
+    ]
+    for function in (*kernels, cuda_products.by_rows, cuda_products.over_rows):
         names = {p for p in triton_names(function) if p in VARYING}
-        assert names <= set(held_open(function)), kernel
+        assert names <= set(held_open(function)), function
     if DEVICE == "cuda":
         compiled = [len(cuda_kernels.currents.device_caches[0][0])]
         for t, b in ((3, 1), (16, 16), (33, 8)):
@@ -174,7 +215,7 @@ def test_lengths_and_batches_compile_nothing_again():
 
 
 VARYING = {"batch", "per_seed", "delay", "rows_in_all", "segments", "splits", "rows_of_seed", "seeds",
-           "size", "parts_in_all", "steps"}  # fmt: skip
+           "shift", "share", "size", "parts_in_all", "steps"}  # fmt: skip
 
 
 def triton_names(function):
@@ -200,6 +241,7 @@ def held_open(function):
         ({"delay": -1}, "delay"),
         ({"precision": "fp8"}, "precision 'fp8'"),
         ({"form": "lists"}, "form 'lists'"),
+        ({"product": "cublas"}, "product 'cublas'"),
     ],
 )
 def test_what_does_not_fit_is_named(change, word):

@@ -36,6 +36,8 @@ def stdp(
     if weight.dtype != torch.float32:
         raise ReaderError(f"weights are {weight.dtype}", _WHERE, "float32; cpu has float64")
     check_device(weight, "weight", _WHERE)
+    if spikes.has_lists:
+        spikes.on(weight.device)
     raster = spikes.dense().detach().to(weight.device).contiguous()
     steps, batch, n_in = raster.shape
     n = weight.shape[1]

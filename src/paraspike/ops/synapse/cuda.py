@@ -1,4 +1,5 @@
-"""Synapses on a GPU: sums over index lists in Triton, products of dense activity by torch.
+"""Synapses on a GPU: sums over index lists in Triton; products of dense activity in Triton where layers are
+small and seeds may be many, else by torch.
 
 Nothing here makes the host wait where spikes lie on the device, as lists or dense. Lists in NumPy arrays are
 copied there once (from page-locked memory); bits become a dense tensor on the host and are copied.
@@ -9,7 +10,7 @@ import os
 import torch
 
 from paraspike.errors import ReaderError
-from paraspike.ops.synapse import cuda_kernels, products
+from paraspike.ops.synapse import cuda_kernels, cuda_products, products
 from paraspike.ops.synapse.products import PRECISIONS, multiplying
 from paraspike.spikes import Spikes
 
@@ -18,6 +19,9 @@ _WHERE = "operator synapse, backend cuda"
 # its rates (lists: 5.5 TB/s of weights from the second-level cache; products: 50 TFLOP/s in float32, several
 # hundred on tensor cores), not measured; `benchmarks/cuda_synapse.py` measures it.
 PRODUCT_FROM = {"float32": 0.05, "tf32": 0.01, "bf16": 0.01}
+# Synapses of a seed up to which products are Triton's, one launch for all seeds, instead of torch's, one and
+# two copies a seed. Chosen by counting launches and copies, not measured.
+TRITON_UP_TO = {"float32": 256 * 256, "tf32": 512 * 512, "bf16": 512 * 512}
 
 
 def synapse(
@@ -28,6 +32,7 @@ def synapse(
     *,
     precision: str = "float32",
     form: str = "auto",
+    product: str = "auto",
     notes: dict | None = None,
 ) -> torch.Tensor:
     """As `reference.synapse`, float32 or float64, on a GPU (or under Triton's interpreter on the CPU).
@@ -38,8 +43,13 @@ def synapse(
             bfloat16 wherever they are multiplied, sums are float32. For float32 weights alone.
         form: "lists" sums weight rows over spikes, "dense" multiplies, "auto" takes lists where x has them
             and their density is below PRODUCT_FROM; a dense tensor's spikes are not counted.
-        notes: filled with `form`, `density` (None where it was not counted), `precision` and
+        product: who multiplies: "triton" (float32 weights alone), "torch", or "auto" by TRITON_UP_TO; the
+            number of seeds makes no difference to it.
+        notes: filled with `form`, `density` (None where it was not counted), `precision`, `product` and
             `product_share`, 0 or 1.
+
+    To choose for a whole network: dataclasses.replace(operators("cuda"), synapse=functools.partial(synapse,
+    precision="bf16")).
 
     Sums over lists, and the gradients of weight and bias made of them, use no atomics: the same bits at every
     run, and for a seed alone or among others. Counts beyond float32's 2^24 are not exact.
@@ -47,19 +57,20 @@ def synapse(
     Raises:
         ReaderError: operands that do not fit, lie on another device or have another type; an unknown option.
     """
-    _check(x, weight, bias, delay, precision, form)
+    _check(x, weight, bias, delay, precision, form, product)
     weights = weight[None] if weight.dim() == 2 else weight
     biases = None if bias is None else bias.reshape(len(weights), -1)
     taken, density = chosen(x, precision, form)
     if notes is not None:
         notes.update(form=taken, density=density, precision=precision)
+        notes["product"] = multiplier(weight, precision, product)
         notes["product_share"] = float(taken == "dense")
     if taken == "lists":
         lists = x.on(weight.device)
-        return _Listed.apply(x.carrier, weights, biases, lists, delay, precision)
+        return _Listed.apply(x.carrier, weights, biases, lists, delay, precision, product)
     if isinstance(x, Spikes):
-        x = x.dense(weight.dtype).to(weight.device)
-    return _Multiplied.apply(x, weights, biases, delay, precision)
+        x = _raster(x, weight)
+    return _Multiplied.apply(x, weights, biases, delay, precision, product)
 
 
 def chosen(x, precision: str = "float32", form: str = "auto"):
@@ -73,7 +84,22 @@ def chosen(x, precision: str = "float32", form: str = "auto"):
     return form, density
 
 
-def weight_gradient(x, grad, delay=0, seeds=1, precision="float32", form="auto") -> torch.Tensor:
+def multiplier(weight, precision: str = "float32", product: str = "auto") -> str:
+    """ "triton" or "torch": who multiplies activity by weights [..., N_in, N_out]."""
+    if product == "auto":
+        small = weight.shape[-2] * weight.shape[-1] <= TRITON_UP_TO[precision]
+        product = "triton" if small and weight.dtype == torch.float32 else "torch"
+    return product
+
+
+def _module(weight, precision, product):
+    chosen_ = multiplier(weight, precision, product)
+    return cuda_products if chosen_ == "triton" else products
+
+
+def weight_gradient(
+    x, grad, delay=0, seeds=1, precision="float32", form="auto", product="auto"
+) -> torch.Tensor:
     """Sum over steps and samples of x(t - delay) grad(t): [S, N_in, N] of x [T, S*B, N_in] (a tensor, or
     `Spikes`) and grad [T, S*B, N]."""
     out = grad.new_empty(seeds, x.shape[2], grad.shape[2])
@@ -82,9 +108,17 @@ def weight_gradient(x, grad, delay=0, seeds=1, precision="float32", form="auto")
         cuda_kernels.list_weight_sums(_rounded(grad, precision), lists, delay, seeds, out)
         return out
     if isinstance(x, Spikes):
-        x = x.dense(grad.dtype).to(grad.device)
+        x = _raster(x, grad)
+    module = _module(out, precision, product)
     with multiplying(precision):
-        return products.to_weights(x.detach(), grad, delay, seeds, precision)
+        return module.to_weights(x.detach(), grad, delay, seeds, precision)
+
+
+def _raster(spikes, like):
+    """Spikes as a tensor of the type and device of `like`; lists are sent there first, being smaller."""
+    if spikes.has_lists:
+        spikes.on(like.device)
+    return spikes.dense(like.dtype).to(like.device)
 
 
 def _rounded(tensor, precision):
@@ -101,7 +135,7 @@ class _Listed(torch.autograd.Function):
     """Currents by sums over lists; the carrier stands for the activity in autograd."""
 
     @staticmethod
-    def forward(ctx, carrier, weights, biases, lists, delay, precision):
+    def forward(ctx, carrier, weights, biases, lists, delay, precision, product):
         seeds, _, n = weights.shape
         out = weights.new_empty(*lists.shape[:2], n)
         bias = None if biases is None else biases.contiguous()
@@ -110,6 +144,7 @@ class _Listed(torch.autograd.Function):
         ctx.save_for_backward(weights if ctx.needs_input_grad[0] else None)
         ctx.lists, ctx.delay, ctx.precision, ctx.seeds = lists, delay, precision, seeds
         ctx.carried = carrier.dtype, carrier.device
+        ctx.module = _module(weights, precision, product)
         return out
 
     @staticmethod
@@ -118,7 +153,7 @@ class _Listed(torch.autograd.Function):
         of_x = of_weights = of_biases = None
         if ctx.needs_input_grad[0]:
             with multiplying(ctx.precision):
-                of_x = products.to_inputs(grad, *ctx.saved_tensors, ctx.delay, ctx.precision)
+                of_x = ctx.module.to_inputs(grad, *ctx.saved_tensors, ctx.delay, ctx.precision)
             of_x = of_x.to(ctx.carried[0]).to(ctx.carried[1])
         if ctx.needs_input_grad[1]:
             of_weights = grad.new_empty(seeds, ctx.lists.shape[2], grad.shape[2])
@@ -126,19 +161,20 @@ class _Listed(torch.autograd.Function):
             cuda_kernels.list_weight_sums(lines, ctx.lists, ctx.delay, seeds, of_weights)
         if ctx.needs_input_grad[2]:
             of_biases = _bias_gradient(grad, ctx.delay, seeds)
-        return of_x, of_weights, of_biases, None, None, None
+        return of_x, of_weights, of_biases, None, None, None, None
 
 
 class _Multiplied(torch.autograd.Function):
-    """Currents by a product a seed."""
+    """Currents by products."""
 
     @staticmethod
-    def forward(ctx, x, weights, biases, delay, precision):
-        of_x, of_weights, _, _, _ = ctx.needs_input_grad
+    def forward(ctx, x, weights, biases, delay, precision, product):
+        of_x, of_weights, *_ = ctx.needs_input_grad
         ctx.save_for_backward(x if of_weights else None, weights if of_x else None)
         ctx.delay, ctx.precision, ctx.seeds = delay, precision, len(weights)
+        ctx.module = _module(weights, precision, product)
         with multiplying(precision):
-            return products.apply(x, weights, biases, delay, precision)
+            return ctx.module.apply(x, weights, biases, delay, precision)
 
     @staticmethod
     def backward(ctx, grad):
@@ -147,12 +183,12 @@ class _Multiplied(torch.autograd.Function):
         of_x = of_weights = of_biases = None
         with multiplying(ctx.precision):
             if ctx.needs_input_grad[0]:
-                of_x = products.to_inputs(grad, weights, delay, ctx.precision)
+                of_x = ctx.module.to_inputs(grad, weights, delay, ctx.precision)
             if ctx.needs_input_grad[1]:
-                of_weights = products.to_weights(x, grad, delay, ctx.seeds, ctx.precision)
+                of_weights = ctx.module.to_weights(x, grad, delay, ctx.seeds, ctx.precision)
         if ctx.needs_input_grad[2]:
             of_biases = _bias_gradient(grad, delay, ctx.seeds)
-        return of_x, of_weights, of_biases, None, None
+        return of_x, of_weights, of_biases, None, None, None
 
 
 def check_device(tensor: torch.Tensor, name: str, where: str) -> None:
@@ -163,7 +199,7 @@ def check_device(tensor: torch.Tensor, name: str, where: str) -> None:
         )
 
 
-def _check(x, weight, bias, delay, precision, form):
+def _check(x, weight, bias, delay, precision, form, product):
     if weight.dtype not in (torch.float32, torch.float64) or weight.dim() not in (2, 3):
         raise ReaderError(
             f"weights are {weight.dtype} {list(weight.shape)}",
@@ -191,3 +227,7 @@ def _check(x, weight, bias, delay, precision, form):
     if form not in ("auto", "lists", "dense") or (form == "lists" and not isinstance(x, Spikes)):
         raise ReaderError(f"form {form!r} for {type(x).__name__}", _WHERE,
                           "auto, lists (for Spikes) or dense")  # fmt: skip
+    doubles = product == "triton" and weight.dtype == torch.float64
+    if product not in ("auto", "torch", "triton") or doubles:
+        raise ReaderError(f"product {product!r} for {weight.dtype}", _WHERE,
+                          "auto, torch, or triton for float32")  # fmt: skip

@@ -24,7 +24,7 @@ def product(a: torch.Tensor, b: torch.Tensor, precision: str) -> torch.Tensor:
     if precision != "bf16":
         return a @ b
     a, b = a.bfloat16(), b.bfloat16()
-    if a.is_cuda:
+    if a.is_cuda and a.numel() and b.numel():
         return torch.mm(a, b, out_dtype=torch.float32)
     # The same sums: a product of two bfloat16 numbers is exact in float32.
     return a.float() @ b.float()

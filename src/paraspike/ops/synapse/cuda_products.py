@@ -1,0 +1,143 @@
+"""Products of the activity of many small networks at once in Triton: a launch for all seeds.
+
+A seed's samples are a slice of the batch axis, [T, S*B, N], which torch multiplies only after a copy, a
+launch a seed. Here rows are read where they lie, delay and bias are part of the pass, and each seed's numbers
+come out of its own rows alone, in an order that does not depend on how many seeds there are.
+"""
+
+import triton
+import triton.language as tl
+
+from paraspike.ops.synapse.cuda_kernels import sum_parts
+
+# Rows or inputs, and columns of a tile; terms and warps, in float32 such that no registers are spilled; parts
+# of a weight gradient's sum at most, and rows of a part at least. By arithmetic for an H200, not measured.
+_TILE, _STAGES = 64, 3
+_INNER = {"float32": 16, "tf32": 32, "bf16": 32}
+_WARPS = {"float32": 8, "tf32": 4, "bf16": 4}
+_TILES, _MOST_PARTS, _ROWS_OF_PART = 512, 32, 512
+
+
+@triton.jit
+def multiplied(a, b, total, PRECISION: tl.constexpr):
+    """total + a b, in a named precision."""
+    if PRECISION == "bf16":
+        total = tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
+    elif PRECISION == "bf16 as float32":
+        # The same sums, for the interpreter, which takes the bits of bfloat16 for whole numbers.
+        a, b = a.to(tl.bfloat16).to(tl.float32), b.to(tl.bfloat16).to(tl.float32)
+        total = tl.dot(a, b, total, input_precision="ieee")
+    else:
+        total = tl.dot(a, b, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit(do_not_specialize=["batch", "per_seed", "rows_of_seed", "shift", "rows_in_all"])
+def by_rows(x, weight, bias, out, batch, per_seed, rows_of_seed, shift, rows_in_all, n_in, n, down, across,
+            BIASED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, INNER: tl.constexpr,
+            TILE: tl.constexpr):  # fmt: skip
+    """out[r] = bias + x[r - shift * batch] times its seed's matrix [n_in, n] of strides (down, across)."""
+    seed = tl.program_id(2).to(tl.int64)
+    q = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    col = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    row = q // per_seed * batch + seed * per_seed + q % per_seed
+    source = row - tl.cast(shift, tl.int64) * batch
+    own = q < rows_of_seed
+    seen = own & (source >= 0) & (source < rows_in_all)
+    total = tl.zeros([TILE, TILE], tl.float32)
+    base = weight + seed * n_in * n
+    for first in tl.range(0, n_in, INNER, num_stages=STAGES):
+        k = first + tl.arange(0, INNER)
+        mask = seen[:, None] & (k < n_in)[None, :]
+        lines = tl.load(x + source[:, None] * n_in + k[None, :], mask=mask, other=0)
+        mask = (k < n_in)[:, None] & (col < n)[None, :]
+        w = tl.load(base + k[:, None] * down + col[None, :] * across, mask=mask, other=0)
+        total = multiplied(lines, w, total, PRECISION)
+    if BIASED:
+        offset = tl.load(bias + seed * n + col, mask=col < n, other=0)
+        total += tl.where(seen[:, None], offset[None, :], 0.0)
+    tl.store(out + row[:, None] * n + col[None, :], total, mask=own[:, None] & (col < n)[None, :])
+
+
+@triton.jit(do_not_specialize=["batch", "per_seed", "rows_of_seed", "delay", "share", "seeds"])
+def over_rows(x, grad, parts, batch, per_seed, rows_of_seed, delay, share, seeds, n_in, n,
+              PRECISION: tl.constexpr, STAGES: tl.constexpr, INNER: tl.constexpr,
+              TILE: tl.constexpr):  # fmt: skip
+    """parts[k, s] = sum over the k-th part of a seed's rows of x(t - delay) grad(t), a tile of it."""
+    across = tl.cdiv(n, TILE)
+    i = tl.program_id(0) // across * TILE + tl.arange(0, TILE)
+    col = tl.program_id(0) % across * TILE + tl.arange(0, TILE)
+    seed, part = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    begin = tl.cast(delay, tl.int64) * per_seed
+    low = begin + part * share
+    high = tl.minimum(low + share, tl.cast(rows_of_seed, tl.int64))
+    total = tl.zeros([TILE, TILE], tl.float32)
+    for first in tl.range(low, high, INNER, num_stages=STAGES):
+        q = first + tl.arange(0, INNER)
+        row = q // per_seed * batch + seed * per_seed + q % per_seed
+        source = row - tl.cast(delay, tl.int64) * batch
+        mask = (i < n_in)[:, None] & (q < high)[None, :]
+        lines = tl.load(x + source[None, :] * n_in + i[:, None], mask=mask, other=0)
+        mask = (q < high)[:, None] & (col < n)[None, :]
+        g = tl.load(grad + row[:, None] * n + col[None, :], mask=mask, other=0)
+        total = multiplied(lines, g, total, PRECISION)
+    place = ((part * seeds + seed) * n_in + i[:, None]) * n + col[None, :]
+    tl.store(parts + place, total, mask=(i < n_in)[:, None] & (col < n)[None, :])
+
+
+def _named(precision, device):
+    if precision == "bf16" and device.type == "cpu":
+        return "bf16 as float32"
+    return "ieee" if precision == "float32" else precision
+
+
+def _rows(x, weight, bias, out, shift, strides, precision):
+    steps, batch, n_in = x.shape
+    seeds, n = len(weight), out.shape[2]
+    if out.numel() and n_in:
+        per_seed = batch // seeds
+        grid = triton.cdiv(steps * per_seed, _TILE), triton.cdiv(n, _TILE), seeds
+        by_rows[grid](
+            x, weight, weight if bias is None else bias, out, batch, per_seed, steps * per_seed, shift,
+            steps * batch, n_in, n, *strides, BIASED=bias is not None, PRECISION=_named(precision, x.device),
+            STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE, num_warps=_WARPS[precision],
+        )  # fmt: skip
+    return out
+
+
+def apply(x, weight, bias, delay: int, precision: str):
+    """As `products.apply`, float32."""
+    weight, x = weight.contiguous(), x.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    out = x.new_empty(*x.shape[:2], weight.shape[2])
+    return _rows(x, weight, bias, out, delay, (weight.shape[2], 1), precision)
+
+
+def to_inputs(grad, weight, delay: int, precision: str):
+    """As `products.to_inputs`, float32."""
+    weight = weight.contiguous()
+    out = grad.new_empty(*grad.shape[:2], weight.shape[1])
+    return _rows(grad, weight, None, out, -delay, (1, weight.shape[2]), precision)
+
+
+def to_weights(x, grad, delay: int, seeds: int, precision: str):
+    """As `products.to_weights`, float32."""
+    x, grad = x.contiguous(), grad.contiguous()
+    steps, batch, n_in = x.shape
+    n = grad.shape[2]
+    out = grad.new_zeros(seeds, n_in, n)
+    rows = max(0, steps - delay) * (batch // seeds)
+    if not rows or not out.numel():
+        return out
+    tiles = triton.cdiv(n_in, _TILE) * triton.cdiv(n, _TILE)
+    splits = max(1, min(_MOST_PARTS, _TILES // tiles, triton.cdiv(rows, _ROWS_OF_PART)))
+    share = triton.cdiv(triton.cdiv(rows, splits), _INNER[precision]) * _INNER[precision]
+    parts = out if splits == 1 else out.new_empty(splits, *out.shape)
+    over_rows[tiles, seeds, splits](
+        x, grad, parts, batch, batch // seeds, steps * (batch // seeds), delay, share, seeds, n_in, n,
+        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE,
+        num_warps=_WARPS[precision],
+    )  # fmt: skip
+    if splits > 1:
+        sum_parts(parts, out)
+    return out

@@ -4,6 +4,7 @@
 the two ways cross is what `ops.synapse.cuda.PRODUCT_FROM` wants to know.
 """
 
+import functools
 import json
 
 import torch
@@ -25,18 +26,18 @@ def why_not() -> str | None:
     return None
 
 
-def resident(shape, density: float, seed: int = 0) -> Spikes:
+def resident(shape, density: float, seed: int = 0, device="cuda") -> Spikes:
     """Random spikes [T, B, N] as lists on the GPU."""
     from paraspike.ops.synapse.resident import Resident
 
     steps, batch, n = shape
-    generator = torch.Generator("cuda").manual_seed(seed)
-    raster = torch.rand(steps * batch, n, device="cuda", generator=generator) < density
-    pointers = torch.zeros(steps * batch + 1, dtype=torch.int64, device="cuda")
+    generator = torch.Generator(device).manual_seed(seed)
+    raster = torch.rand(steps * batch, n, device=device, generator=generator) < density
+    pointers = torch.zeros(steps * batch + 1, dtype=torch.int64, device=device)
     pointers[1:] = raster.sum(1).cumsum(0)
     units = raster.nonzero()[:, 1].int()
     return Spikes.from_resident(
-        Resident(pointers, units, torch.ones(len(units), device="cuda"), shape)
+        Resident(pointers, units, torch.ones(len(units), device=device), shape)
     )
 
 
@@ -50,9 +51,24 @@ def seconds(function) -> float:
     return measure(several, repeats=5, warmup=2).median / _AMONG
 
 
+def ways(spikes, weight, grad, precision: str) -> dict:
+    """Calls by name: the forward pass and the weight gradient, by lists and by a product, of `Spikes` on the
+    weights' device, weight [S, N_in, N] and grad [T, S*B, N]."""
+    from paraspike.ops.synapse import cuda
+
+    calls = {}
+    for form, x in (("lists", spikes), ("dense", spikes.dense())):
+        given = {"precision": precision, "form": form}
+        calls[f"forward_{form}"] = functools.partial(cuda.synapse, x, weight, None, **given)
+        calls[f"weights_{form}"] = functools.partial(
+            cuda.weight_gradient, x, grad, 0, len(weight), **given
+        )
+    return calls
+
+
 def one(size, density: float, precision: str, seeds: int = 1) -> dict:
-    """Seconds of the forward pass and of the weight gradient, by lists and by a product, and of ordering the
-    lists by neuron, which a batch's first weight gradient pays for."""
+    """Seconds of each of the `ways`, and of ordering the lists by neuron, which a batch's first weight gradient
+    pays for."""
     from paraspike.ops.synapse import cuda
 
     steps, batch, n_in, n = size
@@ -62,15 +78,9 @@ def one(size, density: float, precision: str, seeds: int = 1) -> dict:
     grad = torch.randn(steps, batch, n, device="cuda")
     row = {"T": steps, "B": batch, "n_in": n_in, "n_out": n, "seeds": seeds, "density": density}
     row["precision"] = precision
-    for form, x in (("lists", spikes), ("dense", dense)):
-        given = {"precision": precision, "form": form}
-        with torch.no_grad():
-            row[f"forward_{form}"] = seconds(
-                lambda x=x, o=given: cuda.synapse(x, weight, None, **o)
-            )
-            row[f"weights_{form}"] = seconds(
-                lambda x=x, o=given: cuda.weight_gradient(x, grad, 0, seeds, **o)
-            )
+    with torch.no_grad():
+        for name, call in ways(spikes, weight, grad, precision).items():
+            row[name] = seconds(call)
 
     def order():
         lists = spikes.on("cuda")

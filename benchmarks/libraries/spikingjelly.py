@@ -55,8 +55,10 @@ def implementation() -> str:
     import torch
     from spikingjelly.activation_based import functional
 
+    if not hasattr(functional, "neuron_implementation"):
+        return "its release does not tell what its LIF runs on"
     told = functional.neuron_implementation("lif", torch.device("cuda"))
-    return f"LIF by {told['implementation']}"
+    return f"multi-step LIF with its own surrogate runs on {told['implementation']}"
 
 
 def build(workload, mode, data):

@@ -6,7 +6,10 @@ from benchmarks.libraries.stacks import FastSigmoid, Stack, TorchRunner, dense
 from benchmarks.workloads import BETA, SLOPE, THRESHOLD
 
 PACKAGES = ("spikingjelly",)
-DIFFERS = "surrogate passed in by us (its own SoftSign is slope / 2 times as high)"
+DIFFERS = (
+    "surrogate passed in by us (its own SoftSign is slope / 2 times as high); on a GPU its fused kernels, "
+    "which take its own surrogates alone, run as a mode with that"
+)
 
 
 # Its fused kernels take its own surrogates alone.

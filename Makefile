@@ -6,7 +6,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 ONE_COUNT := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=$(THREADS) PARASPIKE_THREADS=$(THREADS) OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 
-.PHONY: all test test-peers lab fetch bench lint clean
+# Without a GPU, Triton's kernels run under its interpreter, and benchmarks only say why they cannot.
+GPU := $(wildcard /dev/nvidiactl /dev/dxg)
+
+.PHONY: all test test-cuda test-peers lab fetch bench bench-cuda lint clean
 .DELETE_ON_ERROR:
 
 all: .venv/installed
@@ -16,6 +19,10 @@ all: .venv/installed
 
 test: .venv/installed
 	$(ONE_COUNT) pytest -n 2 --dist loadfile --durations=10
+
+# The CUDA backend's tests: on the GPU, or under Triton's interpreter where there is none.
+test-cuda: .venv/triton
+	$(ONE_COUNT) $(if $(GPU),,TRITON_INTERPRET=1) pytest -n 2 --dist loadfile --durations=10 -rs tests/test_backends.py $$(find tests -name 'test_*cuda*.py' | sort)
 
 # The tests that compare with other SNN libraries, beside all of those that `make bench` installs.
 test-peers: .venv-bench/installed
@@ -32,6 +39,10 @@ fetch: .venv/installed
 bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
+# make bench-cuda BENCH="layer networks": parts of it; `python -m benchmarks.cuda --help` names the rest.
+bench-cuda: $(if $(GPU),.venv-bench,.venv)/installed
+	$(if $(GPU),.venv-bench,.venv)/bin/python -m benchmarks.cuda $(BENCH)
+
 lint: .venv/installed
 	ruff check
 	snakefmt --check Snakefile workflow
@@ -45,6 +56,10 @@ clean:
 	.venv/bin/python -m pip install --disable-pip-version-check -q -r envs/cpu.txt
 	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r envs/peers.txt
 	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -e .
+	touch $@
+
+.venv/triton: envs/triton.txt .venv/installed
+	.venv/bin/python -c 'import triton' 2>/dev/null || .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r envs/triton.txt
 	touch $@
 
 .venv-bench/installed: envs/cpu.txt envs/bench.txt envs/peers.txt pyproject.toml

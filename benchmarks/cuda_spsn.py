@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import torch
 
+from benchmarks.cuda_lif import copy_rate
 from paraspike import backends, machine
 from paraspike.errors import ReaderError
 from paraspike.layer import Draws, Layer
@@ -40,14 +41,6 @@ def _require():
         raise ReaderError(reason, "benchmarks.cuda_spsn", "run it on a machine with an NVIDIA GPU")
 
 
-def copy_rate(size: int = 2**30) -> float:
-    """Bytes per second that this device reads and writes when it copies `size` bytes."""
-    _require()
-    source = torch.ones(size // 4, device=backends.device("cuda"))
-    target = torch.empty_like(source)
-    return 2 * size / measure(lambda: target.copy_(source), REPEATS, WARMUP).median
-
-
 def layer_bytes(steps: int, batch: int, n_in: int = N_IN, neurons: int = NEURONS) -> int:
     """Bytes once, forward and backward, of a dense float32 layer: its input for the product and for the
     weights' gradient, and per neuron what `NEURON_BYTES` counts, the currents' writing and their gradient's
@@ -55,7 +48,7 @@ def layer_bytes(steps: int, batch: int, n_in: int = N_IN, neurons: int = NEURONS
     return steps * batch * (2 * 4 * n_in + (NEURON_BYTES + 2 * 4) * neurons)
 
 
-def _layers(arms=None):
+def layers_by_arm(arms=None):
     layers = spsn.duration_layers(N_IN, NEURONS, DT, backend="cuda")
     gumbel = spsn.neuron("SPSN-GS", DT)
     layer = Layer(N_IN, NEURONS, gumbel, backend="cuda")
@@ -63,7 +56,7 @@ def _layers(arms=None):
     return {arm: layer for arm, layer in layers.items() if arms is None or arm in arms}
 
 
-def _input(steps, batch):
+def activity(steps, batch):
     generator = torch.Generator().manual_seed(steps)
     x = (torch.rand(steps, batch, N_IN, generator=generator) < DENSITY).float()
     return x.to(backends.device("cuda")), Draws(np.arange(batch), np.zeros(batch, np.int64))
@@ -81,13 +74,13 @@ def figure5(lengths=LENGTHS, batches=BATCHES, arms=None, limit: float = LIMIT) -
         ReaderError: no GPU.
     """
     _require()
-    rate, layers, rows, left_out = copy_rate(), _layers(arms), [], []
+    rate, layers, rows, left_out = copy_rate(), layers_by_arm(arms), [], []
     for batch in batches:
         known = {}
         for steps in sorted(lengths):
-            x, draws = _input(steps, batch)
+            x, draws = activity(steps, batch)
             for arm, layer in layers.items():
-                if why := _too_long(known.get(arm), steps, limit):
+                if why := too_long(known.get(arm), steps, limit):
                     left_out.append({"arm": arm, "steps": steps, "batch": batch, "why": why})
                     continue
                 row = _timed(layer, x, draws, layer_bytes(steps, batch) / rate)
@@ -109,7 +102,7 @@ def figure5(lengths=LENGTHS, batches=BATCHES, arms=None, limit: float = LIMIT) -
     }
 
 
-def _too_long(known, steps, limit):
+def too_long(known, steps, limit):
     """Why a quadratic pass from the last known (steps, seconds) would break the limit, or None."""
     if known is None:
         return None

@@ -4,8 +4,8 @@
 the two ways cross is what `ops.synapse.cuda.PRODUCT_FROM` wants to know.
 """
 
+import functools
 import json
-from functools import partial
 
 import torch
 
@@ -26,18 +26,18 @@ def why_not() -> str | None:
     return None
 
 
-def resident(shape, density: float, seed: int = 0) -> Spikes:
+def resident(shape, density: float, seed: int = 0, device="cuda") -> Spikes:
     """Random spikes [T, B, N] as lists on the GPU."""
     from paraspike.ops.synapse.resident import Resident
 
     steps, batch, n = shape
-    generator = torch.Generator("cuda").manual_seed(seed)
-    raster = torch.rand(steps * batch, n, device="cuda", generator=generator) < density
-    pointers = torch.zeros(steps * batch + 1, dtype=torch.int64, device="cuda")
+    generator = torch.Generator(device).manual_seed(seed)
+    raster = torch.rand(steps * batch, n, device=device, generator=generator) < density
+    pointers = torch.zeros(steps * batch + 1, dtype=torch.int64, device=device)
     pointers[1:] = raster.sum(1).cumsum(0)
     units = raster.nonzero()[:, 1].int()
     return Spikes.from_resident(
-        Resident(pointers, units, torch.ones(len(units), device="cuda"), shape)
+        Resident(pointers, units, torch.ones(len(units), device=device), shape)
     )
 
 
@@ -51,9 +51,27 @@ def seconds(function) -> float:
     return measure(several, repeats=5, warmup=2).median / _AMONG
 
 
+def ways(spikes, weight, grad, precision: str) -> dict:
+    """Calls by name: the forward pass and the weight gradient, by lists and by either product, of `Spikes` on the
+    weights' device, weight [S, N_in, N] and grad [T, S*B, N]."""
+    from paraspike.ops.synapse import cuda
+
+    calls = {}
+    dense = spikes.dense()
+    arms = [("lists", spikes, "lists", "auto")]
+    arms += [(f"{product}_product", dense, "dense", product) for product in ("torch", "triton")]
+    for name, x, form, product in arms:
+        given = {"precision": precision, "form": form, "product": product}
+        calls[f"forward_{name}"] = functools.partial(cuda.synapse, x, weight, None, **given)
+        calls[f"weights_{name}"] = functools.partial(
+            cuda.weight_gradient, x, grad, 0, len(weight), **given
+        )
+    return calls
+
+
 def one(size, density: float, precision: str, seeds: int = 1) -> dict:
-    """Seconds of the forward pass and of the weight gradient, by lists and by a product, and of ordering the
-    lists by neuron, which a batch's first weight gradient pays for."""
+    """Seconds of each of the `ways`, and of ordering the lists by neuron, which a batch's first weight gradient
+    pays for."""
     from paraspike.ops.synapse import cuda
 
     steps, batch, n_in, n = size
@@ -63,15 +81,9 @@ def one(size, density: float, precision: str, seeds: int = 1) -> dict:
     grad = torch.randn(steps, batch, n, device="cuda")
     row = {"T": steps, "B": batch, "n_in": n_in, "n_out": n, "seeds": seeds, "density": density}
     row["precision"] = precision
-    ways = [("lists", spikes, "lists", "auto")]
-    ways += [(f"{p}_product", dense, "dense", p) for p in ("torch", "triton")]
-    for name, x, form, product in ways:
-        given = {"precision": precision, "form": form, "product": product}
-        with torch.no_grad():
-            row[f"forward_{name}"] = seconds(partial(cuda.synapse, x, weight, None, **given))
-            row[f"weights_{name}"] = seconds(
-                partial(cuda.weight_gradient, x, grad, 0, seeds, **given)
-            )
+    with torch.no_grad():
+        for name, call in ways(spikes, weight, grad, precision).items():
+            row[name] = seconds(call)
 
     def order():
         lists = spikes.on("cuda")

@@ -1,6 +1,7 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,3 +46,27 @@ def test_triton_is_imported_by_the_cuda_operators_alone():
 def test_a_missing_operator_is_named():
     with pytest.raises(ReaderError, match="backend reference lacks operator layer"):
         backends.operator("layer", "reference")
+
+
+def test_a_package_that_an_operator_needs_is_named(monkeypatch):
+    monkeypatch.setitem(backends.TABLE, "lif", {"cuda": ("lif.cuda", "lif", "Triton")})
+    error = ModuleNotFoundError("No module named 'triton'", name="triton")
+    monkeypatch.setattr(
+        backends.importlib, "import_module", lambda name: (_ for _ in ()).throw(error)
+    )
+    with pytest.raises(ReaderError, match="needs triton, which is not installed"):
+        backends.operator("lif", "cuda")
+
+
+def test_a_cuda_row_says_triton_if_its_files_have_kernels():
+    folder = Path(backends.__file__).parent / "ops"
+    for name, row in backends.TABLE.items():
+        if "cuda" in row:
+            module, _, what = row["cuda"]
+            operator, file = module.split(".")
+            files = [
+                folder / operator / f"{file}.py",
+                *(folder / operator).glob("*cuda_kernels.py"),
+            ]
+            kernels = any("import triton" in f.read_text() for f in files)
+            assert ("Triton" in what) == kernels == (file == "cuda"), (name, what)

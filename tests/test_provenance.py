@@ -22,6 +22,10 @@ FILES = {
     "ops/lif/reference.py": "import paraspike.ops.helper\n",
     "ops/lif/cpu.py": "",
     "ops/lif/cuda.py": "",
+    "ops/lif/cuda_kernels.py": "",
+    "ops/lif/kernels_cuda.py": "",
+    "ops/lif/rows_cpu.py": "",
+    "ops/lif/cudalike.py": "",
 }
 
 
@@ -74,6 +78,8 @@ def test_closure_follows_every_kind_of_import(package, notebook):
         "ops/lif/__init__.py",
         "ops/lif/reference.py",
         "ops/lif/cpu.py",
+        "ops/lif/rows_cpu.py",
+        "ops/lif/cudalike.py",
     }
     with_plots = provenance.closure(notebook, "cpu", exclude=())
     assert "plots.py" in names(package, with_plots)
@@ -81,9 +87,14 @@ def test_closure_follows_every_kind_of_import(package, notebook):
 
 def test_only_the_run_backend_counts(package, notebook):
     cuda = names(package, provenance.closure(notebook, "cuda"))
-    assert "ops/lif/cuda.py" in cuda
-    assert "ops/lif/cpu.py" not in cuda
-    assert "ops/lif/cpu.py" not in names(package, provenance.closure(notebook, "reference"))
+    assert {"ops/lif/cuda.py", "ops/lif/cuda_kernels.py", "ops/lif/kernels_cuda.py"} <= cuda
+    assert not {"ops/lif/cpu.py", "ops/lif/rows_cpu.py"} & cuda
+    reference = names(package, provenance.closure(notebook, "reference"))
+    assert {n for n in reference if n.startswith("ops/lif/")} == {
+        "ops/lif/__init__.py",
+        "ops/lif/reference.py",
+        "ops/lif/cudalike.py",
+    }
 
 
 @pytest.mark.parametrize(
@@ -93,6 +104,8 @@ def test_only_the_run_backend_counts(package, notebook):
         ("reader.py", True),
         ("ops/lif/cpu.py", True),
         ("ops/lif/cuda.py", False),
+        ("ops/lif/cuda_kernels.py", False),
+        ("ops/lif/rows_cpu.py", True),
         ("plots.py", False),
         ("errors.py", False),
         ("unused.py", False),

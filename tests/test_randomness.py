@@ -6,6 +6,7 @@ from scipy import stats
 
 from paraspike import randomness
 from paraspike.errors import ReaderError
+from paraspike.ops import jit
 from paraspike.threads import set_threads
 
 # Known answers of philox4x32-10 from the Random123 distribution (kat_vectors).
@@ -80,3 +81,22 @@ def test_permutations_differ_between_epochs():
 def test_what_does_not_fit_is_refused(seed, trial, samples):
     with pytest.raises(ReaderError, match="32 bits"):
         randomness.uniform(seed, "x", samples, 1, 1, trial)
+
+
+@pytest.mark.parametrize("neurons", [1, 4, 7])
+def test_without_numba_the_bits_are_the_same(monkeypatch, neurons):
+    given = [3, 2**32 - 1], "spike/1", [5, 9], 6, neurons, 2
+    compiled = randomness.words(7, *given[1:]), randomness.uniform(*given)
+    monkeypatch.setattr(jit, "numba", None)
+    out = np.empty_like(compiled[1])
+    assert randomness.uniform(*given, out=out) is out
+    np.testing.assert_array_equal(out, compiled[1])
+    np.testing.assert_array_equal(randomness.words(7, *given[1:]), compiled[0])
+
+
+def test_without_numba_what_is_compiled_names_the_cure(monkeypatch):
+    monkeypatch.setattr(jit, "numba", None)
+    plain = jit.njit(inline="always")(lambda x: x + 1)
+    assert plain.py_func(1) == 2
+    with pytest.raises(ReaderError, match="pip install numba"):
+        plain(1)

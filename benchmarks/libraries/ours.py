@@ -32,25 +32,32 @@ def lists(raster: np.ndarray):
     return Spikes.from_lists(pointers, units, np.ones(len(units), np.float32), raster.shape)
 
 
+def neuron(band=math.inf):
+    """The neuron of every workload that trains."""
+    from paraspike.neurons import LIF, Surrogate
+
+    return LIF(
+        a_uu=BETA,
+        threshold=THRESHOLD,
+        reset="subtract",
+        reset_at="spike",
+        reset_grad="masked",
+        surrogate=Surrogate("fast_sigmoid", SLOPE, band=band),
+    )
+
+
 class _Net(nn.Module):
-    def __init__(self, workload, data, band):
+    def __init__(self, workload, data, band, backend):
         super().__init__()
         from paraspike import Layer
-        from paraspike.neurons import LIF, Surrogate
 
-        neuron = LIF(
-            a_uu=BETA,
-            threshold=THRESHOLD,
-            reset="subtract",
-            reset_at="spike",
-            reset_grad="masked",
-            surrogate=Surrogate("fast_sigmoid", SLOPE, band=band),
-        )
         self.data, layers = data, []
         for i, w in enumerate(data.weights):
             loop = workload.recurrent and i == 0
             layers.append(
-                Layer(*w.shape, neuron, bias=False, recurrent=loop, name=str(i), backend="cpu")
+                Layer(
+                    *w.shape, neuron(band), bias=False, recurrent=loop, name=str(i), backend=backend
+                )
             )
         self.layers = nn.ModuleList(layers)
         self.restore()
@@ -129,7 +136,7 @@ class _Encoder:
         pass
 
 
-def build(workload, mode, data, band=math.inf):
+def build(workload, mode, data, band=math.inf, backend="cpu"):
     from paraspike.threads import set_threads
 
     set_threads()
@@ -139,4 +146,4 @@ def build(workload, mode, data, band=math.inf):
         return _Encoder(workload, data)
     dense = mode == DENSE
     x = torch.from_numpy(data.inputs).float() if dense else lists(data.inputs)
-    return _Runner(workload, data, _Net(workload, data, band), x)
+    return _Runner(workload, data, _Net(workload, data, band, backend), x)

@@ -25,7 +25,8 @@ def cell(x, u):
     return s, u - THRESHOLD * s.detach()
 
 
-def _layer(x):
+def layer(x):
+    """Currents [T, B, N] -> spikes."""
     u, spikes = None, []
     for x_t in x.unbind(0):
         s, u = cell(x_t, u)
@@ -57,6 +58,6 @@ def build(workload, mode, data):
     if workload.kind == "encode":
         return _Bernoulli(workload, data)
     by_layer = mode.startswith("layer")
-    cells = [_layer if by_layer else cell] * len(data.weights)
+    cells = [layer if by_layer else cell] * len(data.weights)
     net = Stack(workload, data, cells, by_layer, compiled="compile" in mode)
     return TorchRunner(workload, data, net, dense(data))

@@ -44,6 +44,11 @@ class _Layer(_Cell):
         return torch.stack(spikes)
 
 
+def layer():
+    """Currents [T, B, N] -> spikes, by a loop over time."""
+    return _Layer(delayed=True)
+
+
 def build(workload, mode, data):
     by_layer = mode.startswith("layer")
     kind = _Layer if by_layer else _Cell

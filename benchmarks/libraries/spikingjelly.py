@@ -3,13 +3,25 @@
 from torch import nn
 
 from benchmarks.libraries.stacks import FastSigmoid, Stack, TorchRunner, dense
-from benchmarks.workloads import BETA, THRESHOLD
+from benchmarks.workloads import BETA, SLOPE, THRESHOLD
 
 PACKAGES = ("spikingjelly",)
-DIFFERS = "surrogate passed in by us (its own SoftSign is slope / 2 times as high)"
+DIFFERS = (
+    "surrogate passed in by us (its own SoftSign is slope / 2 times as high); on a GPU its fused kernels, "
+    "which take its own surrogates alone, run as a mode with that"
+)
 
 
-def modes(workload):
+# Its fused kernels take its own surrogates alone.
+FUSED = "multi-step, its own SoftSign: fused"
+
+
+def modes(workload, device="cpu"):
+    fused = (FUSED,) if device == "cuda" and not workload.recurrent else ()
+    return _modes(workload) + (fused if workload.kind in ("train", "infer") else ())
+
+
+def _modes(workload):
     if workload.kind not in ("train", "infer"):
         return ()
     return ("step",) if workload.recurrent else ("multi-step", "step", "step, torch.compile")
@@ -26,22 +38,37 @@ class _Cell(nn.Module):
         return self.node(x), None
 
 
-def build(workload, mode, data):
-    from spikingjelly.activation_based import functional, neuron
+def node(mode="multi-step"):
+    """One layer's LIFNode; in multi-step mode it takes currents [T, B, N]."""
+    from spikingjelly.activation_based import neuron, surrogate
 
-    many = mode == "multi-step"
-    nodes = [
-        neuron.LIFNode(
-            tau=1 / (1 - BETA),
-            decay_input=False,
-            v_threshold=THRESHOLD,
-            v_reset=None,
-            surrogate_function=FastSigmoid.apply,
-            detach_reset=True,
-            step_mode="m" if many else "s",
-        )
-        for _ in data.weights
-    ]
-    cells = nodes if many else [_Cell(node) for node in nodes]
+    return neuron.LIFNode(
+        tau=1 / (1 - BETA),
+        decay_input=False,
+        v_threshold=THRESHOLD,
+        v_reset=None,
+        surrogate_function=surrogate.SoftSign(SLOPE) if mode == FUSED else FastSigmoid.apply,
+        detach_reset=True,
+        step_mode="m" if mode.startswith("multi-step") else "s",
+    )
+
+
+def implementation() -> str:
+    """What its multi-step LIF runs on here, by its own account."""
+    import torch
+    from spikingjelly.activation_based import functional
+
+    if not hasattr(functional, "neuron_implementation"):
+        return "its release does not tell what its LIF runs on"
+    told = functional.neuron_implementation("lif", torch.device("cuda"))
+    return f"multi-step LIF with its own surrogate runs on {told['implementation']}"
+
+
+def build(workload, mode, data):
+    from spikingjelly.activation_based import functional
+
+    many = mode.startswith("multi-step")
+    nodes = [node(mode) for _ in data.weights]
+    cells = nodes if many else [_Cell(n) for n in nodes]
     net = Stack(workload, data, cells, many, compiled="compile" in mode)
     return TorchRunner(workload, data, net, dense(data), before=lambda: functional.reset_net(net))

@@ -116,6 +116,16 @@ class TorchRunner:
         self.adam = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
         self.restore = net.restore
 
+    def to(self, device) -> "TorchRunner":
+        """Network, input and labels moved to a device, once."""
+        self.net.to(device)
+        self.labels = self.labels.to(device)
+        if isinstance(self.inputs, torch.Tensor):
+            self.inputs = self.inputs.to(device)
+        else:
+            self.inputs = type(self.inputs).from_resident(self.inputs.on(device))
+        return self
+
     def loss(self):
         self.before()
         return cross_entropy(self.net(self.inputs) * (GAIN / self.steps), self.labels)
@@ -134,15 +144,15 @@ class TorchRunner:
         with torch.no_grad():
             self.before()
             totals = self.net(self.inputs, every=True)
-        found = {f"spikes{i}": t.numpy().copy() for i, t in enumerate(totals, 1)}
+        found = {f"spikes{i}": t.cpu().numpy().copy() for i, t in enumerate(totals, 1)}
         if self.kind == "train":
             self.adam.zero_grad(set_to_none=True)
             loss = self.loss()
             loss.backward()
-            found["loss"] = loss.detach().numpy()
+            found["loss"] = loss.detach().cpu().numpy()
             gain = getattr(self.net, "gain", 1.0)
             for i, parameter in enumerate(self.parameters, 1):
-                grad = parameter.grad.numpy() * np.float32(gain)
+                grad = parameter.grad.cpu().numpy() * np.float32(gain)
                 found[f"gradient{i}"] = grad.T if isinstance(self.net, Stack) else grad.copy()
             self.adam.zero_grad(set_to_none=True)
         return found

@@ -204,7 +204,7 @@ def operator(name: str, backend: str):
     """One operator's callable.
 
     Raises:
-        ReaderError: the backend has no such operator.
+        ReaderError: the backend has no such operator, or a package that it needs is not installed.
     """
     entry = TABLE.get(name, {}).get(backend)
     if entry is None:
@@ -215,7 +215,16 @@ def operator(name: str, backend: str):
             f"{has} has it",
         )
     module, function, _ = entry
-    return getattr(importlib.import_module(f"paraspike.ops.{module}"), function)
+    try:
+        return getattr(importlib.import_module(f"paraspike.ops.{module}"), function)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("paraspike"):
+            raise
+        raise ReaderError(
+            f"operator {name} of backend {label(backend)} needs {error.name}, which is not installed",
+            f"paraspike.ops.{module}",
+            f"pip install {error.name}; envs/{'cuda' if backend == 'cuda' else 'cpu'}.txt has its version",
+        ) from error
 
 
 def operators(backend: "str | Operators" = "auto") -> Operators:

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from paraspike import buffers
+
+try:
+    import psutil
+except ModuleNotFoundError:
+    # What others use is unknown then, and said to be.
+    psutil = None
 
 # Share of all cores that other processes may use before a measurement counts as disturbed.
 DISTURBED_ABOVE = 0.1
@@ -21,8 +26,8 @@ DISTURBED_ABOVE = 0.1
 
 @dataclass(frozen=True)
 class Measurement:
-    """seconds [repeats]; `others`: share of all cores used by other processes meanwhile, 0 .. 1;
-    load: one-minute load average; disturbed: others above 10 %."""
+    """seconds [repeats]; `others`: share of all cores used by other processes meanwhile, 0 .. 1, NaN where
+    psutil is not installed; load: one-minute load average; disturbed: others above 10 %."""
 
     seconds: np.ndarray
     others: float
@@ -57,10 +62,8 @@ def measure(function: Callable[[], object], repeats: int = 5, warmup: int = 1) -
 
 def memory_mb(peak: bool = False) -> float:
     """Resident memory of this process, or its peak since the last `forget_peak`, in MiB."""
-    if not peak:
-        return psutil.Process().memory_info().rss / 2**20
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return int(status.split("VmHWM:" if peak else "VmRSS:")[1].split()[0]) / 1024
 
 
 def forget_peak() -> None:
@@ -107,7 +110,10 @@ def _giving_back():
 
 
 def load_of_others() -> Callable[[], float]:
-    """Begin to watch; called later, the result says what share of all cores others have used since, 0 .. 1."""
+    """Begin to watch; called later, the result says what share of all cores others have used since, 0 .. 1;
+    NaN where psutil is not installed."""
+    if psutil is None:
+        return lambda: float("nan")
     before, start = _other_seconds(), time.perf_counter()
 
     def since() -> float:

@@ -26,9 +26,9 @@ UNINVOLVED = ("errors", "machine")
 def closure(path: str | Path, backend: str, exclude: Sequence[str] = ("plots",)) -> list[Path]:
     """The modules of this package that a notebook or module imports, directly or through others.
 
-    Of an operator's files only reference.py and the run's own backend count; `UNINVOLVED` modules
-    never do. The package's top `__init__` only re-exports, so it leads to modules but is no input
-    itself.
+    Of an operator's files that carry a backend's name (cuda.py, cuda_kernels.py, kernels_cuda.py) only
+    those of the reference and of the run's own backend count; `UNINVOLVED` modules never do. The
+    package's top `__init__` only re-exports, so it leads to modules but is no input itself.
 
     Args:
         path: an .ipynb (cells tagged `plot` aside) or .py file; itself not in the answer.
@@ -159,8 +159,11 @@ def _wanted(file: Path, backend: str, exclude: Sequence[str]) -> bool:
     name = ".".join(parts)
     if any(name == e or name.startswith(e + ".") for e in (*exclude, *UNINVOLVED)):
         return False
-    other = parts[0] == "ops" and len(parts) == 3 and parts[-1] in BACKENDS
-    return not other or parts[-1] in ("reference", backend)
+    if parts[0] != "ops" or len(parts) != 3:
+        return True
+    # Whole words: `cuda`, `cuda_kernels` and `kernels_cuda` are one backend's.
+    owners = set(parts[-1].split("_")) & set(BACKENDS)
+    return not owners or bool(owners & {"reference", backend})
 
 
 def _stamp(file: Path) -> int:

@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 
 from paraspike.errors import ReaderError
+from paraspike.ops import jit
 from paraspike.ops.jit import njit
 from paraspike.threads import run_blocks
 
@@ -63,6 +64,15 @@ def _fill_uniform(start, stop, out, samples, trial, seeds, k1):
             out[step, b, j] = np.float32(np.int32(line[j] >> np.uint32(9))) * scale + half
 
 
+def _words_by_numpy(out, samples, trial, seeds, k1):
+    """The same words without Numba, into out uint32 [T, B, 4 * blocks]: a step at a time, array-wise."""
+    blocks = np.arange(out.shape[2] // 4, dtype=np.uint64)
+    given = samples[:, None], trial, seeds[:, None], k1
+    for step, lines in enumerate(out):
+        four = philox.py_func(blocks, np.uint64(step), *given)
+        lines[:] = np.stack(np.broadcast_arrays(*four), axis=-1).reshape(lines.shape)
+
+
 def stream_key(stream: str) -> int:
     """The 32-bit key word of a named stream."""
     return zlib.crc32(stream.encode())
@@ -93,6 +103,9 @@ def words(seed: int, stream: str, samples, steps: int, neurons: int, trial: int 
     """Random 32-bit words uint32 [steps, len(samples), neurons]; arguments as `uniform`."""
     samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     out = np.empty((steps, len(samples), -(-neurons // 4) * 4), np.uint32)
+    if jit.numba is None:
+        _words_by_numpy(out, samples, trial, seeds, k1)
+        return out[:, :, :neurons]
     run_blocks(_fill_words, steps * len(samples), out, samples, trial, seeds, k1, grain=16)
     return out[:, :, :neurons]
 
@@ -113,6 +126,12 @@ def uniform(seed, stream: str, samples, steps: int, neurons: int, trial: int = 0
     samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     if out is None:
         out = np.empty((steps, len(samples), neurons), np.float32)
+    if jit.numba is None:
+        drawn = np.empty((steps, len(samples), -(-neurons // 4) * 4), np.uint32)
+        _words_by_numpy(drawn, samples, trial, seeds, k1)
+        upper = (drawn[:, :, :neurons] >> np.uint32(9)).astype(np.float32)
+        np.add(upper * np.float32(2.0**-23), np.float32(2.0**-24), out=out)
+        return out
     run_blocks(_fill_uniform, steps * len(samples), out, samples, trial, seeds, k1, grain=16)
     return out
 

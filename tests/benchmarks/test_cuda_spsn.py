@@ -27,10 +27,10 @@ def test_bytes_of_a_layer():
 
 
 def test_a_quadratic_baseline_is_left_out_before_it_breaks_the_limit():
-    assert cuda_spsn._too_long(None, 100, 1.0) is None
-    assert cuda_spsn._too_long((100, 0.001), 10_000, 1.0) is None
-    assert cuda_spsn._too_long((1000, 0.1), 3000, 1.0) is None
-    assert "10 s a call" in cuda_spsn._too_long((1000, 0.1), 10_000, 1.0)
+    assert cuda_spsn.too_long(None, 100, 1.0) is None
+    assert cuda_spsn.too_long((100, 0.001), 10_000, 1.0) is None
+    assert cuda_spsn.too_long((1000, 0.1), 3000, 1.0) is None
+    assert "10 s a call" in cuda_spsn.too_long((1000, 0.1), 10_000, 1.0)
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="needs TRITON_INTERPRET=1 and Triton")

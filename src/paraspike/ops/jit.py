@@ -9,7 +9,13 @@ import hashlib
 import os
 from pathlib import Path
 
-import numba
+from paraspike.errors import ReaderError
+
+try:
+    import numba
+except ModuleNotFoundError:
+    # The other backends do without: calling what is compiled names the cure.
+    numba = None
 
 
 @functools.cache
@@ -32,9 +38,14 @@ def cache_folder() -> Path:
 
 
 def njit(function=None, **options):
-    """numba.njit that frees the GIL, divides as NumPy does and caches into `cache_folder()`."""
+    """numba.njit that frees the GIL, divides as NumPy does and caches into `cache_folder()`.
+
+    Without Numba, a function that has the plain one as its `py_func` and raises ReaderError when called.
+    """
     if function is None:
         return functools.partial(njit, **options)
+    if numba is None:
+        return _missing(function)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())
     try:
@@ -43,3 +54,16 @@ def njit(function=None, **options):
         return numba.njit(**defaults | options)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _missing(function):
+    @functools.wraps(function)
+    def refuse(*_, **__):
+        raise ReaderError(
+            f"{function.__name__} is compiled by Numba, which is not installed",
+            function.__module__,
+            "pip install numba",
+        )
+
+    refuse.py_func = function
+    return refuse

@@ -1,0 +1,186 @@
+"""What `python -m benchmarks.cuda` times: groups of cases that take their turns together."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmarks import cuda_lif, cuda_spsn, cuda_synapse, floors, workloads
+from benchmarks.compare import densities, differences
+from benchmarks.cuda_turns import Case
+from benchmarks.libraries import OURS, YARDSTICK, adapter, versions
+from paraspike import __version__, backends
+from paraspike.neurons import cuba
+
+PEERS = ("snntorch", "spikingjelly", YARDSTICK)
+LAYER = {"steps": 500, "batch": 64, "neurons": 1024}
+FIGURE5 = "figure 5, SPSN's layer"
+
+
+def version(library: str) -> str:
+    """As recorded; ours also where the package runs from a checkout that nobody installed."""
+    return __version__ if library == OURS else versions(library)
+
+
+def absent(library: str) -> str | None:
+    """Why a peer is left out, or None."""
+    if "not installed" in version(library):
+        return f"left out: not installed ({' / '.join(adapter(library).PACKAGES)})"
+    return None
+
+
+def _case(workload, steps, batch, library, mode, start, traffic) -> Case:
+    """A case, or the line that says why there is none."""
+    why = absent(library)
+    case = Case(workload, steps, batch, library, mode, None if why else start, traffic)
+    case.version = version(library)
+    case.notes += [why] if why else []
+    return case
+
+
+def layer(steps=500, batch=64, neurons=1024, device="cuda") -> Iterator[list[Case]]:
+    """A LIF layer over given currents [T, B, N], forward + backward: ours, both ways back, and the peers; the
+    same for current-based LIF, where ours is beside the memory floor alone."""
+    name = f"LIF layer of {neurons}"
+    traffic = float(cuda_lif.FLOOR_BYTES * steps * batch * neurons)
+    data = partial(_currents, steps, batch, neurons, device)
+
+    def case(library, mode, make, workload=name):
+        return _case(workload, steps, batch, library, mode, lambda: _both(make(), *data()), traffic)
+
+    def ours(neuron, keep):
+        return lambda: partial(backends.operator("lif", "cuda"), neuron=neuron, keep=keep)
+
+    lif, jelly = adapter(OURS).neuron(), adapter("spikingjelly")
+    keeps = tuple(cuda_lif.OWN_BYTES)
+    group = [case(OURS, f"keeps {keep}", ours(lif, keep)) for keep in keeps]
+    group.append(case("snntorch", "step", lambda: adapter("snntorch").layer().to(device)))
+    for mode in ("multi-step", jelly.FUSED):
+        group.append(case("spikingjelly", mode, partial(_jelly, mode, device)))
+    group.append(case(YARDSTICK, "unbind", lambda: adapter(YARDSTICK).layer))
+    yield group
+    current = cuba(1e-3, 5e-3, 1e-2)
+    title = f"current-based {name}"
+    yield [case(OURS, f"keeps {keep}", ours(current, keep), title) for keep in keeps]
+
+
+def _currents(steps, batch, neurons, device):
+    draw = torch.Generator(device).manual_seed(0)
+    x = torch.randn(steps, batch, neurons, device=device, generator=draw).mul_(2.0)
+    return x.requires_grad_(), torch.randn(x.shape, device=device, generator=draw)
+
+
+def _both(function, x, grad):
+    def call():
+        x.grad = None
+        function(x).backward(grad)
+
+    return call
+
+
+def _jelly(mode, device):
+    from spikingjelly.activation_based import functional
+
+    node = adapter("spikingjelly").node(mode).to(device)
+
+    def function(x):
+        functional.reset_net(node)
+        return node(x)
+
+    return function
+
+
+def networks(words=("w2-500", "w2r", "w2i"), compiled=True, device="cuda") -> Iterator[list[Case]]:
+    """Training steps and inference of the workloads that `make bench` has, by the same adapters."""
+    for workload in workloads.select(list(words)):
+        yield network(workload, compiled, device)
+
+
+def network(workload, compiled=True, device="cuda") -> list[Case]:
+    """A workload's cases. Outputs are held to the torch loop's, which comes first, as a case is built."""
+    data, truth, group = workloads.draw(workload), {}, []
+
+    def start(library, mode):
+        more = {"backend": "cuda"} if library == OURS else {}
+        runner = adapter(library).build(workload, mode, data, **more).to(device)
+        found = runner.outputs()
+        if library == YARDSTICK and not truth:
+            truth.update(found)
+            noted = workloads.check_densities(workload, densities(workload, found))
+        else:
+            noted = differences(found, truth)[1]
+        case = next(c for c in group if (c.arm, c.mode) == (library, mode))
+        case.notes.append(noted)
+        runner.restore()
+        return runner.step
+
+    for library in (YARDSTICK, OURS, *PEERS[:2]):
+        more = {"device": "cuda"} if library == "spikingjelly" else {}
+        for mode in adapter(library).modes(workload, **more):
+            if compiled or "compile" not in mode:
+                begin = partial(start, library, mode)
+                sizes = (workload.name, workload.steps, workload.batch)
+                group.append(_case(*sizes, library, mode, begin, floors.traffic(workload)))
+    return group
+
+
+def figure5(lengths=cuda_spsn.LENGTHS, batches=cuda_spsn.BATCHES, limit=20.0) -> Iterator[list]:
+    """The published layer's training step at each length and batch; an arm that would take longer than `limit`
+    by its last length, were it quadratic, is left out there."""
+    layers = cuda_spsn.layers_by_arm()
+    for batch in batches:
+        known = {}
+        for steps in sorted(lengths):
+            traffic = float(cuda_spsn.layer_bytes(steps, batch))
+            x, draws = cuda_spsn.activity(steps, batch)
+            group = []
+            for arm, module in layers.items():
+                start = partial(_training, module, x, draws)
+                case = _case(FIGURE5, steps, batch, OURS, arm, start, traffic)
+                if why := cuda_spsn.too_long(known.get(arm), steps, limit):
+                    case.start = None
+                    case.notes.append(f"left out: {why}")
+                group.append(case)
+            yield group
+            # By now they have been timed.
+            known |= {c.mode: (steps, float(np.median(c.rounds))) for c in group if c.rounds}
+
+
+def _training(module, x, draws):
+    def call():
+        module.zero_grad(set_to_none=True)
+        module(x, draws).sum().backward()
+
+    return call
+
+
+def projection(
+    sizes=cuda_synapse.SIZES,
+    densities=cuda_synapse.DENSITIES,
+    precisions=cuda_synapse.PRECISIONS,
+    device="cuda",
+) -> Iterator[list[Case]]:
+    """A synapse's forward pass and weight gradient by sums over lists and by a product, side by side."""
+    for precision in precisions:
+        for steps, batch, n_in, n in sizes:
+            for density in densities:
+                name = f"projection {n_in}x{n}, {100 * density:g} %, {precision}"
+                given = (steps, batch, n_in, n, density, precision, device)
+                # The lists, the weights or their gradient, and the currents or theirs.
+                rows = steps * batch
+                traffic = 8.0 * rows * (n_in * density + 1) + 4.0 * (n_in * n + rows * n)
+                made = {}
+                yield [
+                    _case(name, steps, batch, OURS, way, partial(_way, made, way, *given), traffic)
+                    for way in ("forward_lists", "forward_dense", "weights_lists", "weights_dense")
+                ]
+
+
+def _way(made, way, steps, batch, n_in, n, density, precision, device):
+    if not made:
+        spikes = cuda_synapse.resident((steps, batch, n_in), density, device=device)
+        weight = torch.randn(1, n_in, n, device=device)
+        grad = torch.randn(steps, batch, n, device=device)
+        made |= cuda_synapse.ways(spikes, weight, grad, precision)
+    return torch.no_grad()(made[way])

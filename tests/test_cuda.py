@@ -8,14 +8,21 @@ import pytest
 import torch
 
 from paraspike import backends
+from paraspike.batches import make_batch
+from paraspike.datasets import load
+from paraspike.datasets.resident import resident
+from paraspike.errors import ReaderError
+from paraspike.evaluation import evaluate
 from paraspike.layer import Draws
-from paraspike.learning.bptt import Objective
 from paraspike.learning import bptt
+from paraspike.learning.bptt import Objective
 from paraspike.learning.optimizers import PerSeed
 from paraspike.network import Network
 from paraspike.neurons import SPSN, LeakyIntegrator, cuba
+from paraspike.papers import spsn as papers_spsn
 from paraspike.recurrent import RateTarget, RecurrentNetwork
 from paraspike.spikes import Spikes
+from paraspike.training import Augmentation, Settings, Trainee, train
 
 pytest.importorskip("triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -123,3 +130,70 @@ def test_a_seed_trains_the_same_alone_and_among_others(name, backend):
         assert torch.equal(together[:, PER_SEED : 2 * PER_SEED], own)
     for key, own in alone[2].items():
         assert np.array_equal(arrays[key][1:2], own), key
+
+
+DATA = load("blobs", "train", samples=14)
+SETTINGS = Settings(
+    dt=5e-2, epochs=2, batch_size=6, augmentation=Augmentation(), objective=Objective("mean", 0.2)
+)
+
+
+def fresh(backend, model="LIF"):
+    return papers_spsn.network(
+        model, DATA.n_units, (8,), DATA.n_classes, SETTINGS.dt, seeds=(5, 2), backend=backend
+    )
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation()])
+def test_batches_of_the_device_are_those_of_the_host(augmentation):
+    rng, device = np.random.default_rng(0), backends.device("cuda")
+    for epoch in range(3):
+        index = rng.permutation(len(DATA))[:9]
+        given = DATA, index, rng.integers(0, 9, 9), SETTINGS.dt, None, augmentation, epoch
+        there = make_batch(*given, device=device)
+        for found, wanted in zip(there.lists, make_batch(*given).lists, strict=True):
+            assert np.array_equal(found, wanted)
+        assert np.array_equal(
+            resident(DATA, SETTINGS.dt, device).labels(index).cpu(), DATA.labels[index]
+        )
+
+
+@pytest.mark.parametrize("model", ["LIF", "SPSN-SB"])
+def test_training_from_the_device_agrees_with_the_reference(model):
+    seen = []
+    for backend in ("cuda", "reference"):
+        net = fresh(backend, model)
+        history = train(net, DATA, SETTINGS)
+        seen.append((history.loss, history.spikes_per_ms, evaluate(net, DATA, SETTINGS).readout))
+    for found, wanted in zip(*seen, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_is_told_at_the_end_of_the_epoch():
+    net = fresh("cuda", "ReLU")
+    with torch.no_grad():
+        net.layers[0].weight[1, 0, 0] = float("inf")
+    with pytest.raises(ReaderError, match=r"epoch 1, batch \d+: the loss is (nan|inf)[\s\S]*\[2\]"):
+        train(net, DATA, SETTINGS)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", papers_spsn.MODELS)
+def test_the_host_waits_for_nothing_within_an_epoch(model, monkeypatch):
+    begin, end = Trainee.begin, Trainee.end
+
+    def begins(arm):
+        begin(arm)
+        if arm.epoch:  # the first one compiles kernels and fills caches
+            torch.cuda.set_sync_debug_mode("error")
+
+    def ends(arm, samples):
+        torch.cuda.set_sync_debug_mode("default")
+        end(arm, samples)
+
+    monkeypatch.setattr(Trainee, "begin", begins)
+    monkeypatch.setattr(Trainee, "end", ends)
+    try:
+        train(fresh("cuda", model), DATA, SETTINGS)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

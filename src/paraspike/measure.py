@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from paraspike import buffers
+
+try:
+    import psutil
+except ModuleNotFoundError:
+    psutil = None
 
 # Share of all cores that other processes may use before a measurement counts as disturbed.
 DISTURBED_ABOVE = 0.1
@@ -58,7 +62,8 @@ def measure(function: Callable[[], object], repeats: int = 5, warmup: int = 1) -
 def memory_mb(peak: bool = False) -> float:
     """Resident memory of this process, or its peak since the last `forget_peak`, in MiB."""
     if not peak:
-        return psutil.Process().memory_info().rss / 2**20
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
@@ -113,7 +118,7 @@ def load_of_others() -> Callable[[], float]:
     def since() -> float:
         # CPU clocks tick every 10 ms, so a short measurement could not tell noise from load.
         used = max(0.0, _other_seconds() - before - 0.02)
-        elapsed = (time.perf_counter() - start) * (psutil.cpu_count() or 1)
+        elapsed = (time.perf_counter() - start) * (os.cpu_count() or 1)
         return min(1.0, used / max(elapsed, 0.05))
 
     return since
@@ -125,7 +130,12 @@ def synchronise():
 
 
 def _other_seconds() -> float:
-    """CPU seconds used so far by every process but this one and its children, ended or alive."""
+    """CPU seconds used so far by every process but this one and its children, ended or alive; without psutil
+    children that are alive count as others."""
+    if psutil is None:
+        line = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+        user, nice, system, _, _, *more = (int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in line)
+        return user + nice + system + sum(more[:3]) - sum(os.times()[:4])
     times = psutil.cpu_times()
     busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
     this = psutil.Process()

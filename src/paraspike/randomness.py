@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 from paraspike.errors import ReaderError
-from paraspike.ops.jit import njit
+from paraspike.ops.jit import njit, numba
 from paraspike.threads import run_blocks
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -38,6 +38,20 @@ def fill_line(line, blocks, step, sample, trial, seed, stream):
         line[4 * block + 1] = w1
         line[4 * block + 2] = w2
         line[4 * block + 3] = w3
+
+
+def _in_numpy(out, samples, trial, seeds, k1, real):
+    """All of `out` at once, for machines without numba: the same generator on whole arrays."""
+    steps, _, n = out.shape
+    block, plain = np.arange((n + 3) // 4, dtype=np.uint64), getattr(philox, "py_func", philox)
+    for step in range(steps):
+        key = (samples[:, None], np.uint64(trial), seeds[:, None], k1)
+        line = np.stack(np.broadcast_arrays(*plain(block[None], np.uint64(step), *key)), -1)
+        line = line.reshape(len(samples), -1)[:, :n].astype(np.uint32)
+        if real:
+            line = (line >> np.uint32(9)).astype(np.float32) * np.float32(2.0**-23)
+            line += np.float32(2.0**-24)
+        out[step] = line
 
 
 @njit
@@ -93,6 +107,9 @@ def words(seed: int, stream: str, samples, steps: int, neurons: int, trial: int 
     """Random 32-bit words uint32 [steps, len(samples), neurons]; arguments as `uniform`."""
     samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     out = np.empty((steps, len(samples), -(-neurons // 4) * 4), np.uint32)
+    if numba is None:
+        _in_numpy(out, samples, trial, seeds, k1, real=False)
+        return out[:, :, :neurons]
     run_blocks(_fill_words, steps * len(samples), out, samples, trial, seeds, k1, grain=16)
     return out[:, :, :neurons]
 
@@ -113,6 +130,9 @@ def uniform(seed, stream: str, samples, steps: int, neurons: int, trial: int = 0
     samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     if out is None:
         out = np.empty((steps, len(samples), neurons), np.float32)
+    if numba is None:
+        _in_numpy(out, samples, trial, seeds, k1, real=True)
+        return out
     run_blocks(_fill_uniform, steps * len(samples), out, samples, trial, seeds, k1, grain=16)
     return out
 

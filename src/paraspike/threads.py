@@ -63,11 +63,13 @@ def set_threads(count: int | None = None) -> int:
     """
     global _pool, _count
     count = _checked(get_threads() if count is None else count, "set_threads(count)")
-    import numba
     import torch
 
+    from paraspike.ops.jit import numba
+
     # Numba first: starting its threads sets OpenMP's count, which is torch's, too.
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    if numba is not None:
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(count)
     if count != _count and _pool is not None:
         _pool.shutdown(wait=True)

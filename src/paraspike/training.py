@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from paraspike.progress import tqdm
 
 from paraspike.batches import Augmentation, kept_on, labels_of, make_batch
 from paraspike.datasets.binning import steps_needed

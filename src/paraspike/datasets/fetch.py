@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pooch
 import requests
-from tqdm import tqdm
+from paraspike.progress import tqdm
 
 from paraspike import paths
 from paraspike.datasets.locate import folders, md5_of, missing

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
+from paraspike.progress import tqdm
 
 from paraspike.datasets.events import EventData
 from paraspike.errors import ReaderError

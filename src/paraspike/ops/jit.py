@@ -7,9 +7,17 @@ module goes unseen; here the cache folder carries the hash of every kernel sourc
 import functools
 import hashlib
 import os
+import warnings
 from pathlib import Path
 
-import numba
+try:
+    import numba
+except ModuleNotFoundError:
+    numba = None
+    warnings.warn(
+        "numba is not installed: backend cpu cannot run, and the host's share of others is slow",
+        stacklevel=1,
+    )
 
 
 @functools.cache
@@ -32,9 +40,12 @@ def cache_folder() -> Path:
 
 
 def njit(function=None, **options):
-    """numba.njit that frees the GIL, divides as NumPy does and caches into `cache_folder()`."""
+    """numba.njit that frees the GIL, divides as NumPy does and caches into `cache_folder()`; without numba
+    the function as it is, which gives the same bits, slowly."""
     if function is None:
         return functools.partial(njit, **options)
+    if numba is None:
+        return function
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())
     try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from scipy import stats
-from tqdm import tqdm
+from paraspike.progress import tqdm
 
 from paraspike.errors import ReaderError
 from paraspike.papers.spikepipe_inputs import coded, of_size

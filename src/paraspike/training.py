@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from paraspike.progress import tqdm
 
 from paraspike.batches import Augmentation, kept_on, labels_of, make_batch
 from paraspike.datasets.binning import steps_needed
@@ -18,6 +17,7 @@ from paraspike.learning import bptt
 from paraspike.learning.bptt import Objective
 from paraspike.learning.optimizers import OPTIMIZERS, PerSeed
 from paraspike.network import Network
+from paraspike.progress import tqdm
 from paraspike.randomness import permutation
 
 

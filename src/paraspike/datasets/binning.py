@@ -194,7 +194,9 @@ def _in_numpy(data, index, dt, steps):
         np.maximum.at(own, owner, bins + 1)
         bins += (steps - own)[owner]
     n_rows, n = steps * len(index), data.n_units
-    cells, counts = np.unique((bins * len(index) + owner) * n + data.units[event], return_counts=True)
+    cells, counts = np.unique(
+        (bins * len(index) + owner) * n + data.units[event], return_counts=True
+    )
     pointers = np.zeros(n_rows + 1, np.int64)
     np.cumsum(np.bincount(cells // n, minlength=n_rows), out=pointers[1:])
     return pointers, (cells % n).astype(np.int32), counts.astype(np.float32)

@@ -64,7 +64,9 @@ def from_words(words: list[str], notebook: Path) -> dict:
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
-            raise ReaderError(f"{word!r} is no key=value", "the command line", did_you_mean(key, known))
+            raise ReaderError(
+                f"{word!r} is no key=value", "the command line", did_you_mean(key, known)
+            )
         found[key] = _value(text, known[key].default) if key in known else text
     check_values(found, known, "the command line")
     return found
@@ -99,7 +101,9 @@ def of_scale(paper: str, experiment: str, scale: str) -> dict:
         import yaml
     except ModuleNotFoundError:
         if scale == "quick":
-            warnings.warn("PyYAML is not installed: the notebook's defaults are taken", stacklevel=2)
+            warnings.warn(
+                "PyYAML is not installed: the notebook's defaults are taken", stacklevel=2
+            )
             return {"scale": scale}
         hint = "write the values out: where it is installed, --show prints them"
         raise ReaderError("PyYAML is not installed", f"config/{scale}.yaml", hint) from None
@@ -112,9 +116,7 @@ def of_scale(paper: str, experiment: str, scale: str) -> dict:
     given |= sizes.get(paper, {}).get(experiment) or {}
     # As the pipeline reads them: 1e-3 is a text to YAML.
     return {
-        key: _value(value, known[key].default)
-        if isinstance(value, str) and key in known
-        else value
+        key: _value(value, known[key].default) if isinstance(value, str) and key in known else value
         for key, value in given.items()
     }
 
@@ -137,7 +139,9 @@ def main(paper: str, words: list[str] | None = None) -> int:
     try:
         if asked.experiment not in known:
             raise ReaderError(
-                f"unknown experiment {asked.experiment!r}", paper, did_you_mean(asked.experiment, known)
+                f"unknown experiment {asked.experiment!r}",
+                paper,
+                did_you_mean(asked.experiment, known),
             )
         notebook = paths.notebook(paper, asked.experiment)
         values = of_scale(paper, asked.experiment, asked.scale) if asked.scale else {}
@@ -146,7 +150,9 @@ def main(paper: str, words: list[str] | None = None) -> int:
         values |= {key: value for key, value in chosen.items() if value is not None}
         if asked.show:
             pairs = [f"{key}={value}" for key, value in values.items()]
-            print(shlex.join(["python", "-m", f"paraspike.papers.{paper}", asked.experiment, *pairs]))
+            print(
+                shlex.join(["python", "-m", f"paraspike.papers.{paper}", asked.experiment, *pairs])
+            )
         else:
             execute(notebook, values)
     except ReaderError as error:

@@ -173,7 +173,7 @@ def projection(
                 made = {}
                 yield [
                     _case(name, steps, batch, OURS, way, partial(_way, made, way, *given), traffic)
-                    for way in ("forward_lists", "forward_dense", "weights_lists", "weights_dense")
+                    for way in cuda_synapse.WAYS
                 ]
 
 

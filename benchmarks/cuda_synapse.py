@@ -16,6 +16,11 @@ from paraspike.spikes import Spikes
 SIZES = ((100, 640, 700, 128), (100, 640, 128, 128), (500, 64, 1024, 1024))
 DENSITIES = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2)
 PRECISIONS = ("float32", "tf32", "bf16")
+WAYS = tuple(
+    f"{part}_{form}"
+    for part in ("forward", "weights")
+    for form in ("lists", "torch_product", "triton_product")
+)
 _AMONG = 20
 
 
@@ -52,7 +57,7 @@ def seconds(function) -> float:
 
 
 def ways(spikes, weight, grad, precision: str) -> dict:
-    """Calls by name: the forward pass and the weight gradient, by lists and by either product, of `Spikes` on the
+    """The calls of `WAYS`: forward pass and weight gradient, by lists and by either product, of `Spikes` on the
     weights' device, weight [S, N_in, N] and grad [T, S*B, N]."""
     from paraspike.ops.synapse import cuda
 

@@ -7,6 +7,7 @@ operator is an error that names the cure.
 import difflib
 import functools
 import importlib
+import importlib.util
 from dataclasses import MISSING, dataclass, field, fields
 
 import torch
@@ -167,7 +168,9 @@ def available(backend: str) -> bool:
     """Whether a backend can run on this machine."""
     if backend == "cuda":
         return torch.cuda.is_available()
-    return backend in ("reference", "cpu", "ipu")
+    if backend == "cpu":
+        return importlib.util.find_spec("numba") is not None
+    return backend in ("reference", "ipu")
 
 
 def resolve(name: str = "auto") -> str:
@@ -185,6 +188,8 @@ def resolve(name: str = "auto") -> str:
             "backend",
             f"did you mean {near[0]!r}?" if near else f"one of auto, {', '.join(BACKENDS)}",
         )
+    if name == "cpu" and not available(name):
+        raise ReaderError("backend cpu needs numba", "Python's packages", "pip install numba")
     if not available(name):
         built = torch.version.cuda or "none (this torch is built for the CPU)"
         raise ReaderError(

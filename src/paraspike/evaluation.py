@@ -6,11 +6,12 @@ import numpy as np
 import torch
 import xarray as xr
 
+from paraspike.batches import kept_on, labels_of, make_batch
 from paraspike.datasets.binning import steps_needed
 from paraspike.layer import Draws
 from paraspike.learning import bptt
 from paraspike.network import Network
-from paraspike.training import History, Settings, make_batch
+from paraspike.training import History, Settings
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,12 @@ def evaluate(network: Network, data, settings: Settings, trial: int = 0, batch_s
     """
     seeds = np.asarray(network.seeds)
     steps = steps_needed(data, settings.dt)
-    device = network.layers[0].weight.device
     readout, fired = [], 0.0
     for start in range(0, len(data), batch_size):
         index = np.arange(start, min(start + batch_size, len(data)))
         flat, owner = np.tile(index, len(seeds)), np.repeat(seeds, len(index))
-        x = make_batch(data, flat, owner, settings.dt, steps)
-        labels = torch.from_numpy(data.labels[flat]).to(device)
+        x = make_batch(data, flat, owner, settings.dt, steps, device=kept_on(network))
+        labels = labels_of(data, flat, settings.dt, steps, network)
         with torch.no_grad():
             activity = network(x, Draws(flat, owner, trial, "test"))
             _, m = bptt.evaluate_batch(activity, labels, len(seeds), settings.objective)

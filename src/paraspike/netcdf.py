@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +82,15 @@ def check(dataset: xr.Dataset, attrs: Mapping) -> None:
 
 
 def write(data: xr.Dataset | xr.DataTree, file: Path) -> None:
-    """Write a netCDF whose bytes depend on names, values and attributes only."""
+    """Write a netCDF whose bytes depend on names, values and attributes only, and on whether h5netcdf is
+    installed."""
     with paths.replacing(file) as temporary:
         if isinstance(data, xr.DataTree):
             data.to_netcdf(temporary, engine="h5netcdf")
+        elif find_spec("h5netcdf") is None:
+            from paraspike import netcdf_plain
+
+            netcdf_plain.write(canonical(data), temporary)
         else:
             canonical(data).to_netcdf(temporary, engine="h5netcdf")
 

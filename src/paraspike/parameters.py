@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from paraspike.errors import ReaderError
 
 
@@ -107,6 +105,8 @@ def from_text(value: object, default: object) -> object:
         return [from_text(item, inner) for item in value]
     if not isinstance(value, str) or isinstance(default, str):
         return value
+    import yaml
+
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError:

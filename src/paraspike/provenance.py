@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import yaml
-
 from paraspike import paths
 from paraspike.errors import ReaderError
 from paraspike.parameters import code_cells, did_you_mean
@@ -19,8 +17,8 @@ from paraspike.parameters import code_cells, did_you_mean
 PACKAGE = Path(__file__).resolve().parent
 DOTTED = re.compile(rf"{PACKAGE.name}(\.\w+)+")
 BACKENDS = ("reference", "cpu", "cuda", "ipu")
-# These word messages and describe the machine for a run's record; no measured value passes through.
-UNINVOLVED = ("errors", "machine")
+# These word messages, start a run and describe the machine for its record; no measured value passes through.
+UNINVOLVED = ("errors", "machine", "pipeline.plain", "progress")
 
 
 def closure(path: str | Path, backend: str, exclude: Sequence[str] = ("plots",)) -> list[Path]:
@@ -84,7 +82,14 @@ def reference(paper: str) -> str:
         ReaderError: the file has no entry for the paper, or the entry no reference.
     """
     file = paths.published("papers.yaml")
-    known = yaml.safe_load(file.read_text()) or {}
+    known, current = {}, None
+    # Two levels of `key: value` lines, read here as PyYAML may not be installed.
+    for line in file.read_text().splitlines():
+        if line[:1].isalpha():
+            current = known.setdefault(line.partition(":")[0], {})
+        elif current is not None and ":" in line:
+            key, _, value = line.partition(":")
+            current[key.strip()] = value.strip().strip("\"'")
     if "reference" not in known.get(paper, {}):
         what = f"no reference for paper {paper!r}"
         raise ReaderError(what, paths.relative(file), did_you_mean(paper, known))

@@ -75,7 +75,7 @@ class Spikes:
             ReaderError: the row pointers do not fit the shape or the lists; units are not in order, lie
                 outside or come twice in a row; a count is zero.
         """
-        from paraspike.ops.synapse.sources import in_order
+        from paraspike.ops.synapse.order import in_order
 
         t, b, _ = shape
         row_pointers = np.ascontiguousarray(row_pointers, np.int64)

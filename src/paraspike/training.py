@@ -1,5 +1,6 @@
 """The training loop: seeds side by side, epochs, progress, checkpoints; and evaluation."""
 
+import contextlib
 import os
 import warnings
 from dataclasses import dataclass, fields
@@ -8,24 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from paraspike.datasets.augment import draw_warp
-from paraspike.datasets.binning import bin_events, steps_needed
+from paraspike.batches import Augmentation, kept_on, labels_of, make_batch
+from paraspike.datasets.binning import steps_needed
 from paraspike.errors import ReaderError
 from paraspike.layer import Draws
 from paraspike.learning import bptt
 from paraspike.learning.bptt import Objective
 from paraspike.learning.optimizers import OPTIMIZERS, PerSeed
 from paraspike.network import Network
+from paraspike.progress import tqdm
 from paraspike.randomness import permutation
-from paraspike.spikes import Spikes
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """SPSN's two augmentations: channel shift and zoom, as fractions (paper: k_shift, k_scale)."""
-
-    shift: float = 0.1
-    scale: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,32 +54,12 @@ class History:
     spikes_per_ms: np.ndarray
 
 
-def make_batch(data, index, seeds, dt, steps=None, augmentation=None, epoch=0) -> Spikes:
-    """Recordings `index` [B] of an EventData as `Spikes` [T, B, N], right-aligned.
-
-    T is fixed by the longest recording of the data set, not of the batch, so that a sample's result
-    does not depend on its neighbours. `seeds` [B] key the augmentation.
-    """
-    steps = steps or steps_needed(data, dt)
-    warp = None
-    if augmentation is not None:
-        warp = draw_warp(
-            seeds,
-            index,
-            epoch,
-            shift=augmentation.shift,
-            scale=augmentation.scale,
-            n_units=data.n_units,
-        )
-    return Spikes.from_lists(
-        *bin_events(data, index, dt, steps, warp), (steps, len(index), data.n_units)
-    )
-
-
 def train(
     network: Network, data, settings: Settings, checkpoint: Path | None = None, label=""
 ) -> History:
     """Train all seeds of a network side by side; returns the history, weights stay in the network.
+
+    On backend cuda nothing waits for the device within an epoch: what follows is noticed at its end.
 
     A seed's weights, order of samples, augmentation and spikes depend on that seed alone. With a
     `checkpoint` file the state is kept after every epoch and training resumes from it, with the same
@@ -129,27 +102,52 @@ class Trainee:
         return self.network.seeds, s.dt, s.batch_size, s.augmentation, self.network.ops.backend
 
     def begin(self):
-        self.sums = {field.name: 0.0 for field in fields(History)}
+        self.sums, self.noted = {field.name: 0.0 for field in fields(History)}, []
 
     def step(self, x, labels, draws, batch: int):
-        try:
-            m = bptt.step(self.network, self.optimizer, x, labels, draws, self.settings.objective)
-        except ReaderError as error:
-            name = f"{self.label}: " if self.label else ""
-            where = f"epoch {self.epoch + 1}, batch {batch + 1}"
-            raise ReaderError(f"{name}{where}: {error.what}", error.where, error.hint) from None
+        objective = self.settings.objective
+        with self._named(batch):
+            m = bptt.step(
+                self.network, self.optimizer, x, labels, draws, objective, check=not self.waits
+            )
         if self.companion is not None:
             self.companion.step()
         self.note(m, x.shape[1] // len(self.network.seeds))
 
+    @property
+    def waits(self) -> bool:
+        """Metrics wait on the device for the end of the epoch."""
+        return kept_on(self.network) is not None
+
+    @contextlib.contextmanager
+    def _named(self, batch: int):
+        """Errors within say where in the training they arose."""
+        try:
+            yield
+        except ReaderError as error:
+            name = f"{self.label}: " if self.label else ""
+            where = f"epoch {self.epoch + 1}, batch {batch + 1}"
+            raise ReaderError(f"{name}{where}: {error.what}", error.where, error.hint) from None
+
     def note(self, m, size: int):
         """Add the metrics of a batch of `size` samples a seed to the epoch's sums."""
-        _report_silence(self, m)
-        self.sums["loss"] += size * m.loss.double().cpu().numpy()
-        self.sums["train_accuracy"] += 100 * m.correct.cpu().numpy()
-        self.sums["spikes_per_ms"] += size * m.spikes_per_step.double().cpu().numpy()
+        self.noted.append((m, size))
+        if not self.waits:
+            self._add_up()
+
+    def _add_up(self):
+        for batch, (m, size) in enumerate(self.noted):
+            if self.waits:
+                with self._named(batch):
+                    bptt.check_finite(m.loss, self.network.seeds)
+            _report_silence(self, m)
+            self.sums["loss"] += size * m.loss.double().cpu().numpy()
+            self.sums["train_accuracy"] += 100 * m.correct.cpu().numpy()
+            self.sums["spikes_per_ms"] += size * m.spikes_per_step.double().cpu().numpy()
+        self.noted = []
 
     def end(self, samples: int):
+        self._add_up()
         self.sums["spikes_per_ms"] /= self.settings.dt * 1e3
         if not self.network.layers[0].neuron.fires:
             self.sums["spikes_per_ms"] *= np.nan
@@ -188,15 +186,15 @@ def _epoch(arms, data, epoch, bar):
     network, settings = arms[0].network, arms[0].settings
     seeds = np.asarray(network.seeds)
     steps = steps_needed(data, settings.dt)
-    device = network.layers[0].weight.device
+    kept = kept_on(network)
     orders = np.stack([permutation(s, "shuffle", len(data), trial=epoch) for s in seeds])
     for arm in arms:
         arm.begin()
     for batch, start in enumerate(range(0, len(data), settings.batch_size)):
         index = orders[:, start : start + settings.batch_size]
         flat, owner = index.reshape(-1), np.repeat(seeds, index.shape[1])
-        x = make_batch(data, flat, owner, settings.dt, steps, settings.augmentation, epoch)
-        labels = torch.from_numpy(data.labels[flat]).to(device)
+        x = make_batch(data, flat, owner, settings.dt, steps, settings.augmentation, epoch, kept)
+        labels = labels_of(data, flat, settings.dt, steps, network)
         for arm in arms:
             arm.step(x, labels, Draws(flat, owner, epoch, "train"), batch)
         bar.update()

@@ -4,7 +4,7 @@ import numpy as np
 
 from paraspike.datasets.augment import Warp, source_index
 from paraspike.errors import ReaderError
-from paraspike.ops.jit import njit
+from paraspike.ops.jit import njit, numba
 from paraspike.threads import run_blocks
 
 
@@ -156,6 +156,8 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
         raise ReaderError(
             f"a warp for {len(warp.shift)} recordings, {len(index)} asked", "bin_events"
         )
+    if numba is None and warp is None:
+        return _in_numpy(data, index, float(dt), int(steps))
     sizes = data.offsets[index + 1] - data.offsets[index]
     shifts, zooms = np.zeros(0, np.int64), np.zeros(0)
     if warp is not None:
@@ -177,6 +179,27 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
     out, counts = np.empty(kept[-1], np.int32), np.empty(kept[-1], np.float32)
     run_blocks(_merge, n_rows, pointers, units, kept, out, counts)
     return kept, out, counts
+
+
+def _in_numpy(data, index, dt, steps):
+    """`bin_events` without a warp on whole arrays, for machines without numba."""
+    starts, sizes = data.offsets[index], data.offsets[index + 1] - data.offsets[index]
+    owner = np.repeat(np.arange(len(index)), sizes)
+    event = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + starts[owner]
+    exact = data.times[event] / dt
+    nearest = np.rint(exact)
+    bins = np.where(np.abs(exact - nearest) < 1e-6, nearest, np.ceil(exact)).astype(np.int64)
+    if data.span is None:
+        own = np.zeros(len(index), np.int64)
+        np.maximum.at(own, owner, bins + 1)
+        bins += (steps - own)[owner]
+    n_rows, n = steps * len(index), data.n_units
+    cells, counts = np.unique(
+        (bins * len(index) + owner) * n + data.units[event], return_counts=True
+    )
+    pointers = np.zeros(n_rows + 1, np.int64)
+    np.cumsum(np.bincount(cells // n, minlength=n_rows), out=pointers[1:])
+    return pointers, (cells % n).astype(np.int32), counts.astype(np.float32)
 
 
 def steps_needed(data, dt: float) -> int:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pooch
 import requests
-from tqdm import tqdm
 
 from paraspike import paths
 from paraspike.datasets.locate import folders, md5_of, missing
 from paraspike.datasets.registry import DATASETS, SourceFile, dataset
 from paraspike.errors import ReaderError
+from paraspike.progress import tqdm
 
 RETRIES = 2
 _CHUNK = 1 << 16

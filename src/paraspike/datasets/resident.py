@@ -6,6 +6,8 @@ event's unit appears at a range of units: no event is moved in time, sorted or c
 the numbers of the recordings and their warps, and waits for nothing.
 """
 
+import weakref
+
 import numpy as np
 import torch
 
@@ -16,6 +18,17 @@ from paraspike.ops.synapse.resident import Resident
 from paraspike.spikes import Spikes
 
 _AT_A_TIME = 256
+_held = {}
+
+
+def resident(data, dt: float, device, steps: int | None = None) -> "ResidentEvents":
+    """The recordings of an EventData on a device, put there once and kept as long as `data` lives."""
+    steps = steps or steps_needed(data, dt)
+    place = (id(data), float(dt), str(device), steps)
+    if place not in _held:
+        _held[place] = ResidentEvents(data, dt, device, steps)
+        weakref.finalize(data, _held.pop, place, None)
+    return _held[place]
 
 
 class ResidentEvents:
@@ -41,6 +54,7 @@ class ResidentEvents:
         pointers = np.zeros(n * self.steps + 1, np.int64)
         np.cumsum(lengths.reshape(-1), out=pointers[1:])
         self.sizes = lengths.sum(1)
+        self._labels = torch.from_numpy(np.asarray(data.labels)).to(self.device)
         self.pointers, self.units, self.counts = (
             torch.from_numpy(part).to(self.device) for part in (pointers, units, counts)
         )
@@ -96,6 +110,10 @@ class ResidentEvents:
         # Shrinking drops events; what enlarging doubles, it also moves out of the image.
         events = float((sizes * np.minimum(zoom, 1.0) ** 2).sum())
         return Spikes.from_resident(Resident(*lists, shape, events))
+
+    def labels(self, index) -> torch.Tensor:
+        """Labels int64 [B] of recordings `index` (integers [B], on the host), on the device."""
+        return self._labels[self._sent(np.asarray(index, np.int64))]
 
     def _sent(self, values):
         tensor = torch.from_numpy(np.ascontiguousarray(values))

@@ -80,15 +80,28 @@ def evaluate_batch(activity: Activity, labels: torch.Tensor, seeds: int, objecti
     return totals.sum(), Metrics(losses.detach(), hits, fired.detach(), rates.detach().T)
 
 
-def step(network: Network, optimizer, x, labels, draws, objective: Objective) -> Metrics:
+def check_finite(losses: torch.Tensor, seeds) -> None:
+    """Raise ReaderError where the losses [S] of some seeds are not finite."""
+    values = losses.tolist()
+    bad = [s for s, v in zip(seeds, values, strict=True) if v - v != 0]
+    if bad:
+        raise ReaderError(f"the loss is {sum(values)}", f"seeds {bad}", "lower the learning rate")
+
+
+def step(
+    network: Network, optimizer, x, labels, draws, objective: Objective, check: bool = True
+) -> Metrics:
     """One forward pass, backward pass and update.
+
+    Args:
+        check: look whether the loss is finite, for which the host waits; else the caller does.
 
     Raises:
         ReaderError: the loss is not finite; weights are left as they were.
     """
     optimizer.zero_grad()
     total, metrics = evaluate_batch(network(x, draws), labels, len(network.seeds), objective)
-    if not torch.isfinite(total):
+    if check and not torch.isfinite(total):
         bad = [s for s, v in zip(network.seeds, metrics.loss.tolist(), strict=True) if v - v != 0]
         raise ReaderError(
             f"the loss is {total.item()}",

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from paraspike.datasets.events import EventData
 from paraspike.errors import ReaderError
 from paraspike.learning.optimizers import PerSeed
 from paraspike.network import Arrays
 from paraspike.ops.eventprop import cpu
+from paraspike.progress import tqdm
 from paraspike.randomness import permutation, uniform
 
 

@@ -144,3 +144,9 @@ def network(
         n_in, [hidden] * kind.layers, n_out, neuron, readout(dt), feedback=kind.feedback, front=front,
         rate=rate_target(dt, rate_weight), masks=[masks] if masks else None, **common,
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    from paraspike.pipeline import plain
+
+    raise SystemExit(plain.main("eprop"))

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from paraspike import backends, training
+from paraspike.batches import kept_on
 from paraspike.errors import ReaderError
 from paraspike.evaluation import Arm, Evaluation, evaluate
 from paraspike.learning import eventprop
@@ -153,7 +154,8 @@ class AsGeNN(Trainee):
         for start in range(0, len(data), size):
             index = np.arange(start, start + size) % len(data)
             flat, owner = np.tile(index, len(seeds)), np.repeat(seeds, size)
-            x = training.make_batch(data, flat, owner, self.settings.dt)
+            kept = kept_on(self.network)
+            x = training.make_batch(data, flat, owner, self.settings.dt, device=kept)
             labels = torch.from_numpy(data.labels[flat])
             found = self.listen(x, labels, learn=False)
             hits += [float(hit[: len(data) - start].sum()) for _, hit in found]

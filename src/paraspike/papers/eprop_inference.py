@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from paraspike.batches import kept_on, make_batch
 from paraspike.datasets import load_images, load_sequential
 from paraspike.energy import Energy, measure_energy
 from paraspike.errors import ReaderError
@@ -13,7 +14,6 @@ from paraspike.papers.eprop import network
 from paraspike.papers.eprop_experiments import fit
 from paraspike.papers.eprop_lstm import LSTM, pixels, train_lstm
 from paraspike.spikes import Spikes
-from paraspike.training import make_batch
 
 LSNN, OTHER = "LSNN", "LSTM"
 
@@ -96,7 +96,8 @@ class Inference:
             )
         index = np.arange(batch) % len(self.events)
         if model == LSNN:
-            given = make_batch(self.events, index, np.zeros_like(index), self.dt)
+            kept = kept_on(self.lsnn)
+            given = make_batch(self.events, index, np.zeros_like(index), self.dt, device=kept)
             if self.device != "cpu":
                 # Where the LSTM's pixels lie, too.
                 given = Spikes.from_dense(given.dense().to(self.device))
@@ -136,7 +137,8 @@ class Inference:
         for start in range(0, len(self.events), batch):
             index = np.arange(start, min(start + batch, len(self.events)))
             if model == LSNN:
-                x = make_batch(self.events, index, np.zeros_like(index), self.dt)
+                none = np.zeros_like(index)
+                x = make_batch(self.events, index, none, self.dt, device=kept_on(self.lsnn))
                 with torch.no_grad():
                     found = self.lsnn(x).readout.sum(0).argmax(1)
             else:

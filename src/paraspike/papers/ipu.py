@@ -60,3 +60,9 @@ def benchmarks(figure: str = "") -> pd.DataFrame:
     abbreviated where there are many layers."""
     table = pd.read_csv(paths.published("ipu", "bench_configs.csv"))
     return table[table.figure.str.startswith(figure)]
+
+
+if __name__ == "__main__":
+    from paraspike.pipeline import plain
+
+    raise SystemExit(plain.main("ipu"))

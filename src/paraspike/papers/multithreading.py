@@ -164,3 +164,9 @@ class Network:
 
     def weights(self) -> list[torch.Tensor]:
         return [connection.w for connection in self.connections]
+
+
+if __name__ == "__main__":
+    from paraspike.pipeline import plain
+
+    raise SystemExit(plain.main("multithreading"))

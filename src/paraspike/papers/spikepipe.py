@@ -248,3 +248,9 @@ def example() -> dict[str, np.ndarray]:
     spikes, potential = spike(currents[:, None], EXAMPLE, trace=True)
     arrays = {"currents": currents, "potential": potential[:, 0], "spikes": spikes[:, 0]}
     return {name: values.numpy() for name, values in arrays.items()}
+
+
+if __name__ == "__main__":
+    from paraspike.pipeline import plain
+
+    raise SystemExit(plain.main("spikepipe"))

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from scipy import stats
-from tqdm import tqdm
 
 from paraspike.errors import ReaderError
 from paraspike.papers.spikepipe_inputs import coded, of_size
 from paraspike.papers.spikepipe_learning import Course, Way, delays_of, train_ways
 from paraspike.pipelining.networks import NETWORKS
 from paraspike.pipelining.staleness import VERSIONS
+from paraspike.progress import tqdm
 from paraspike.results import describe
 
 _DEEPEST = max(network.depth for network in NETWORKS.values())

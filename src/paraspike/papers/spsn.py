@@ -218,3 +218,9 @@ def duration_layers(n_in, neurons, dt, tau_syn=0.02, tau_mem=0.02, backend="auto
         arm: Layer(n_in, neurons, neuron(model, dt, tau_syn, tau_mem), backend=ops).to(device)
         for arm, (model, ops) in chosen.items()
     }
+
+
+if __name__ == "__main__":
+    from paraspike.pipeline import plain
+
+    raise SystemExit(plain.main("spsn"))

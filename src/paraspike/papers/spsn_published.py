@@ -5,7 +5,6 @@ import pandas as pd
 import xarray as xr
 
 from paraspike import paths, plots
-from paraspike.needs import differences
 
 REGIMES = ("basic", "augmentation", "augmentation+regularisation")
 
@@ -46,6 +45,9 @@ def regularised() -> dict[str, tuple[float, float]]:
 
 def departures(experiment: str, data: xr.Dataset) -> str:
     """How learning rate and weight of the regulariser differ from the published; "" if not."""
+    # Not above, as it takes pydantic, which runs need not have.
+    from paraspike.needs import differences
+
     named = {"learning_rate": "learning rate", "rate_weight": "weight of the regulariser"}
     found = differences("spsn", experiment, data)
     words = [f"{named[k]} {found[k][1]} (published {found[k][0]})" for k in named if k in found]

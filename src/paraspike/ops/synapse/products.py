@@ -4,6 +4,8 @@ import contextlib
 
 import torch
 
+# Bytes on which torch lays out a CPU tensor; a GPU's products look at 16 of them.
+ALIGNED = 64
 PRECISIONS = ("float32", "tf32", "bf16")
 
 
@@ -31,10 +33,11 @@ def product(a: torch.Tensor, b: torch.Tensor, precision: str) -> torch.Tensor:
 
 
 def of_seed(activity: torch.Tensor, seed: int, seeds: int, start: int, stop: int) -> torch.Tensor:
-    """Rows [(stop - start) * B, N] of one seed's samples in [T, S*B, N], steps start .. stop."""
+    """Rows [(stop - start) * B, N] of one seed's samples in [T, S*B, N], steps start .. stop; so aligned that
+    a product takes them for what another seed's are."""
     per_seed = activity.shape[1] // seeds
-    part = activity[start:stop, seed * per_seed : (seed + 1) * per_seed]
-    return part.flatten(0, 1)
+    part = activity[start:stop, seed * per_seed : (seed + 1) * per_seed].flatten(0, 1)
+    return part if part.data_ptr() % ALIGNED == 0 else part.clone()
 
 
 def apply(x, weight, bias, delay: int, precision: str) -> torch.Tensor:

@@ -6,9 +6,6 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 ONE_COUNT := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=$(THREADS) PARASPIKE_THREADS=$(THREADS) OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 
-# Without a GPU, Triton's kernels run under its interpreter, and benchmarks only say why they cannot.
-GPU := $(wildcard /dev/nvidiactl /dev/dxg)
-
 .PHONY: all test test-cuda test-peers lab fetch bench bench-cuda lint clean
 .DELETE_ON_ERROR:
 
@@ -22,7 +19,8 @@ test: .venv/installed
 
 # The CUDA backend's tests: on the GPU, or under Triton's interpreter where there is none.
 test-cuda: .venv/triton
-	$(ONE_COUNT) $(if $(GPU),,TRITON_INTERPRET=1) pytest -n 2 --dist loadfile --durations=10 -rs tests/test_backends.py $$(find tests -name 'test_*cuda*.py' | sort)
+	TRITON_INTERPRET=$$(python -c 'import torch; print(int(not torch.cuda.is_available()))') \
+	$(ONE_COUNT) pytest -n 2 --dist loadfile --durations=10 -rs tests/test_backends.py $$(find tests -name 'test_*cuda*.py' | sort)
 
 # The tests that compare with other SNN libraries, beside all of those that `make bench` installs.
 test-peers: .venv-bench/installed
@@ -40,6 +38,8 @@ bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
 # make bench-cuda BENCH="layer networks": parts of it; `python -m benchmarks.cuda --help` names the rest.
+# Without a GPU it only says why it cannot run, and needs no peers for that.
+GPU := $(wildcard /dev/nvidiactl /dev/dxg)
 bench-cuda: $(if $(GPU),.venv-bench,.venv)/installed
 	$(if $(GPU),.venv-bench,.venv)/bin/python -m benchmarks.cuda $(BENCH)
 

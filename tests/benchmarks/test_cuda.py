@@ -207,6 +207,20 @@ def test_network_cases_run_and_are_held_to_the_loop(on_the_cpu, kind, recurrent)
     assert ours and all("same outputs" in c.notes[0] for c in ours)
 
 
+def test_the_networks_are_those_of_make_bench():
+    limit = torch._dynamo.config.recompile_limit
+    found = []
+    for group in cuda_cases.networks():
+        assert torch._dynamo.config.recompile_limit > limit
+        found.append((group[0].workload, group[0].steps, group[0].batch))
+        assert (YARDSTICK, "step, torch.compile") in {(c.arm, c.mode) for c in group}
+        assert group[0].arm == YARDSTICK
+    assert found == [("W2", 500, 64), ("W2r", 500, 64), ("W2i", 500, 64), ("W2i", 500, 1)]
+    assert torch._dynamo.config.recompile_limit == limit
+    plain = [c.mode for group in cuda_cases.networks(["w2r"], compiled=False) for c in group]
+    assert plain and not any("compile" in mode for mode in plain)
+
+
 @interpreted
 def test_figure_5_and_projections_run(on_the_cpu, monkeypatch):
     for name, value in {"N_IN": 4, "NEURONS": 8}.items():

@@ -171,8 +171,6 @@ def train_together(arms: list[Trainee], data) -> list[History]:
     total = sum(per_epoch[key] * max(a.settings.epochs for a in g) for key, g in groups.items())
     done = sum(per_epoch[key] * min(a.epoch for a in g) for key, g in groups.items())
     label = arms[0].label if len(arms) == 1 else f"{len(arms)} networks"
-    from tqdm import tqdm
-
     with tqdm(total=total, initial=done, desc=label, unit="batch", **_quiet()) as bar:
         for group in groups.values():
             last = max(arm.settings.epochs for arm in group)

@@ -287,10 +287,18 @@ def test_refused_before_any_process_starts():
         Crew(0)
 
 
-def gone(pids, seconds=5.0):
+def ended(pid):
+    """An orphan that has ended stays a zombie until whoever took it over looks."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def gone(pids, seconds=15.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if not any(map(psutil.pid_exists, pids)):
+        if all(map(ended, pids)):
             return True
         time.sleep(0.05)
     return False

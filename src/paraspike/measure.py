@@ -17,7 +17,6 @@ from paraspike import buffers
 try:
     import psutil
 except ModuleNotFoundError:
-    # What others use is unknown then, and said to be.
     psutil = None
 
 # Share of all cores that other processes may use before a measurement counts as disturbed.
@@ -26,8 +25,8 @@ DISTURBED_ABOVE = 0.1
 
 @dataclass(frozen=True)
 class Measurement:
-    """seconds [repeats]; `others`: share of all cores used by other processes meanwhile, 0 .. 1, NaN where
-    psutil is not installed; load: one-minute load average; disturbed: others above 10 %."""
+    """seconds [repeats]; `others`: share of all cores used by other processes meanwhile, 0 .. 1;
+    load: one-minute load average; disturbed: others above 10 %."""
 
     seconds: np.ndarray
     others: float
@@ -62,8 +61,11 @@ def measure(function: Callable[[], object], repeats: int = 5, warmup: int = 1) -
 
 def memory_mb(peak: bool = False) -> float:
     """Resident memory of this process, or its peak since the last `forget_peak`, in MiB."""
+    if not peak:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:" if peak else "VmRSS:")[1].split()[0]) / 1024
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def forget_peak() -> None:
@@ -110,16 +112,13 @@ def _giving_back():
 
 
 def load_of_others() -> Callable[[], float]:
-    """Begin to watch; called later, the result says what share of all cores others have used since, 0 .. 1;
-    NaN where psutil is not installed."""
-    if psutil is None:
-        return lambda: float("nan")
+    """Begin to watch; called later, the result says what share of all cores others have used since, 0 .. 1."""
     before, start = _other_seconds(), time.perf_counter()
 
     def since() -> float:
         # CPU clocks tick every 10 ms, so a short measurement could not tell noise from load.
         used = max(0.0, _other_seconds() - before - 0.02)
-        elapsed = (time.perf_counter() - start) * (psutil.cpu_count() or 1)
+        elapsed = (time.perf_counter() - start) * (os.cpu_count() or 1)
         return min(1.0, used / max(elapsed, 0.05))
 
     return since
@@ -131,7 +130,12 @@ def synchronise():
 
 
 def _other_seconds() -> float:
-    """CPU seconds used so far by every process but this one and its children, ended or alive."""
+    """CPU seconds used so far by every process but this one and its children, ended or alive; without psutil
+    children that are alive count as others."""
+    if psutil is None:
+        line = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+        user, nice, system, _, _, *more = (int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in line)
+        return user + nice + system + sum(more[:3]) - sum(os.times()[:4])
     times = psutil.cpu_times()
     busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
     this = psutil.Process()

@@ -10,8 +10,7 @@ import zlib
 import numpy as np
 
 from paraspike.errors import ReaderError
-from paraspike.ops import jit
-from paraspike.ops.jit import njit
+from paraspike.ops.jit import njit, numba
 from paraspike.threads import run_blocks
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -41,6 +40,20 @@ def fill_line(line, blocks, step, sample, trial, seed, stream):
         line[4 * block + 3] = w3
 
 
+def _in_numpy(out, samples, trial, seeds, k1, real):
+    """All of `out` at once, for machines without numba: the same generator on whole arrays."""
+    steps, _, n = out.shape
+    block, plain = np.arange((n + 3) // 4, dtype=np.uint64), getattr(philox, "py_func", philox)
+    for step in range(steps):
+        key = (samples[:, None], np.uint64(trial), seeds[:, None], k1)
+        line = np.stack(np.broadcast_arrays(*plain(block[None], np.uint64(step), *key)), -1)
+        line = line.reshape(len(samples), -1)[:, :n].astype(np.uint32)
+        if real:
+            line = (line >> np.uint32(9)).astype(np.float32) * np.float32(2.0**-23)
+            line += np.float32(2.0**-24)
+        out[step] = line
+
+
 @njit
 def _fill_words(start, stop, out, samples, trial, seeds, k1):
     n_samples, blocks = out.shape[1], out.shape[2] // 4
@@ -62,15 +75,6 @@ def _fill_uniform(start, stop, out, samples, trial, seeds, k1):
         fill_line(line, blocks, step, samples[b], trial, seeds[b], k1)
         for j in range(n):
             out[step, b, j] = np.float32(np.int32(line[j] >> np.uint32(9))) * scale + half
-
-
-def _words_by_numpy(out, samples, trial, seeds, k1):
-    """The same words without Numba, into out uint32 [T, B, 4 * blocks]: a step at a time, array-wise."""
-    blocks = np.arange(out.shape[2] // 4, dtype=np.uint64)
-    given = samples[:, None], trial, seeds[:, None], k1
-    for step, lines in enumerate(out):
-        four = philox.py_func(blocks, np.uint64(step), *given)
-        lines[:] = np.stack(np.broadcast_arrays(*four), axis=-1).reshape(lines.shape)
 
 
 def stream_key(stream: str) -> int:
@@ -103,8 +107,8 @@ def words(seed: int, stream: str, samples, steps: int, neurons: int, trial: int 
     """Random 32-bit words uint32 [steps, len(samples), neurons]; arguments as `uniform`."""
     samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     out = np.empty((steps, len(samples), -(-neurons // 4) * 4), np.uint32)
-    if jit.numba is None:
-        _words_by_numpy(out, samples, trial, seeds, k1)
+    if numba is None:
+        _in_numpy(out, samples, trial, seeds, k1, real=False)
         return out[:, :, :neurons]
     run_blocks(_fill_words, steps * len(samples), out, samples, trial, seeds, k1, grain=16)
     return out[:, :, :neurons]
@@ -126,11 +130,8 @@ def uniform(seed, stream: str, samples, steps: int, neurons: int, trial: int = 0
     samples, trial, seeds, k1 = keys(seed, stream, trial, samples)
     if out is None:
         out = np.empty((steps, len(samples), neurons), np.float32)
-    if jit.numba is None:
-        drawn = np.empty((steps, len(samples), -(-neurons // 4) * 4), np.uint32)
-        _words_by_numpy(drawn, samples, trial, seeds, k1)
-        upper = (drawn[:, :, :neurons] >> np.uint32(9)).astype(np.float32)
-        np.add(upper * np.float32(2.0**-23), np.float32(2.0**-24), out=out)
+    if numba is None:
+        _in_numpy(out, samples, trial, seeds, k1, real=True)
         return out
     run_blocks(_fill_uniform, steps * len(samples), out, samples, trial, seeds, k1, grain=16)
     return out

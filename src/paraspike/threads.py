@@ -65,10 +65,10 @@ def set_threads(count: int | None = None) -> int:
     count = _checked(get_threads() if count is None else count, "set_threads(count)")
     import torch
 
-    # Numba, where it is installed, first: starting its threads sets OpenMP's count, which is torch's, too.
-    with contextlib.suppress(ModuleNotFoundError):
-        import numba
+    from paraspike.ops.jit import numba
 
+    # Numba first: starting its threads sets OpenMP's count, which is torch's, too.
+    if numba is not None:
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(count)
     if count != _count and _pool is not None:

@@ -7,15 +7,17 @@ module goes unseen; here the cache folder carries the hash of every kernel sourc
 import functools
 import hashlib
 import os
+import warnings
 from pathlib import Path
-
-from paraspike.errors import ReaderError
 
 try:
     import numba
 except ModuleNotFoundError:
-    # The other backends do without: calling what is compiled names the cure.
     numba = None
+    warnings.warn(
+        "numba is not installed: backend cpu cannot run, and the host's share of others is slow",
+        stacklevel=1,
+    )
 
 
 @functools.cache
@@ -38,14 +40,12 @@ def cache_folder() -> Path:
 
 
 def njit(function=None, **options):
-    """numba.njit that frees the GIL, divides as NumPy does and caches into `cache_folder()`.
-
-    Without Numba, a function that has the plain one as its `py_func` and raises ReaderError when called.
-    """
+    """numba.njit that frees the GIL, divides as NumPy does and caches into `cache_folder()`; without numba
+    the function as it is, which gives the same bits, slowly."""
     if function is None:
         return functools.partial(njit, **options)
     if numba is None:
-        return _missing(function)
+        return function
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())
     try:
@@ -54,16 +54,3 @@ def njit(function=None, **options):
         return numba.njit(**defaults | options)(function)
     finally:
         numba.config.CACHE_DIR = before
-
-
-def _missing(function):
-    @functools.wraps(function)
-    def refuse(*_, **__):
-        raise ReaderError(
-            f"{function.__name__} is compiled by Numba, which is not installed",
-            function.__module__,
-            "pip install numba",
-        )
-
-    refuse.py_func = function
-    return refuse

@@ -1,6 +1,8 @@
 """One look for every figure: theme, colours by model, published beside measured, saved twice."""
 
+import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -134,7 +136,8 @@ def letter(ax: Axes, name: str) -> None:
 
 
 def save(fig: Figure, stem: str | Path) -> tuple[Path, Path]:
-    """Write <stem>.svg and <stem>.png, each whole or not at all; equal figures give equal bytes."""
+    """Write <stem>.svg and <stem>.png, each whole or not at all; equal figures give equal bytes. In a notebook
+    the figure is shown and closed."""
     stem = paths.resolve(stem)
     written = []
     # The layout takes longer than the drawing, and is the same for every format.
@@ -145,7 +148,21 @@ def save(fig: Figure, stem: str | Path) -> tuple[Path, Path]:
         with paths.replacing(file) as temporary:
             fig.savefig(temporary, format=suffix[1:], **options)
         written.append(file)
+    _show(fig)
     return tuple(written)
+
+
+def _show(fig: Figure) -> None:
+    """In a notebook, once: its own way of showing figures lays every open one out again, twice."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if getattr(shell, "kernel", None) is None:
+        return
+    from IPython.display import Image, display
+
+    picture = io.BytesIO()
+    fig.savefig(picture, format="png", dpi=80)
+    display(Image(picture.getvalue()))
+    plt.close(fig)
 
 
 def spread(values: xr.DataArray, over: str) -> tuple[float, float]:

@@ -227,19 +227,17 @@ def test_the_networks_are_those_of_make_bench():
 
 @with_kernels
 def test_figure_5_and_projections_run(here, monkeypatch):
-    for name, value in {"N_IN": 4, "NEURONS": 8}.items():
+    for name, value in {"N_IN": 4, "NEURONS": 4}.items():
         monkeypatch.setattr(cuda_spsn, name, value)
-    cases = timed(cuda_cases.figure5((3, 5), (2,)))
+    cases = timed(cuda_cases.figure5((2,), (2,)))
     check(cases)
     assert {"LIF as published", "SPSN-SB (scan)"} <= {c.mode for c in cases}
-    slow = list(cuda_cases.figure5((3, 30), (2,)))
-    assert len(slow) == 2
-    check(timed(cuda_cases.projection([(2, 3, 8, 4)], (0.2,), ("float32",), device=DEVICE)))
+    check(timed(cuda_cases.projection([(2, 2, 4, 4)], (0.2,), ("float32",), device=DEVICE)))
 
 
 @with_kernels
 def test_a_quadratic_arm_is_left_out_by_its_last_length(here, monkeypatch):
-    for name, value in {"N_IN": 4, "NEURONS": 8}.items():
+    for name, value in {"N_IN": 4, "NEURONS": 4}.items():
         monkeypatch.setattr(cuda_spsn, name, value)
     groups = cuda_cases.figure5((3, 3000), (1,), limit=1.0)
     for case in next(groups):

@@ -129,10 +129,12 @@ def network(workload, compiled=True, device="cuda") -> list[Case]:
     return group
 
 
-def figure5(lengths=cuda_spsn.LENGTHS, batches=cuda_spsn.BATCHES, limit=20.0) -> Iterator[list]:
+def figure5(
+    lengths=cuda_spsn.LENGTHS, batches=cuda_spsn.BATCHES, limit=20.0, arms=None
+) -> Iterator:
     """The published layer's training step at each length and batch; an arm that would take longer than `limit`
     by its last length, were it quadratic, is left out there."""
-    layers = cuda_spsn.layers_by_arm()
+    layers = cuda_spsn.layers_by_arm(arms)
     for batch in batches:
         known = {}
         for steps in sorted(lengths):

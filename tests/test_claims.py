@@ -291,3 +291,19 @@ def test_without_results_every_claim_is_not_tested(tmp_path):
     assert len(table) == len(claims.load()) and (table.verdict == "not tested here").all()
     unasked = [c.id for c in claims.load() if not c.left]
     assert table.note.str.contains("was not run").sum() == len(table) - len(unasked)
+
+
+def test_what_another_device_measured_adds_rows_that_name_it(tmp_path):
+    wanted = {"dataset": "shd", "scale": "paper", "seeds": 3, "backend": "cuda"}
+    rows = [row(GREATER, needs=wanted), row(GREATER, id="d", left={"A": "other/x"}, right={})]
+    file = tmp_path / "claims.yaml"
+    file.write_text(yaml.safe_dump([r.model_dump(mode="json") for r in rows]))
+    own, kept = tmp_path / "own.nc", tmp_path / "kept.nc"
+    write(tree(**COCHLEA, backend="cpu"), own)
+    write(tree(), kept)
+    table = claims.judge_all([own], file, [kept])
+    assert table.claim_id.tolist() == ["c", "d", "c"]
+    assert table.verdict.tolist()[0] != "reproduced" and table.verdict.tolist()[2] == "reproduced"
+    assert table.backend.tolist()[::2] == ["cpu", "cuda"]
+    assert table.note[2].startswith("measured on Tesla V100-SXM2, ")
+    assert "measured on" not in table.note[0]

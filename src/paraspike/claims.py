@@ -83,8 +83,16 @@ def load(file: str | Path | None = None) -> list[Claim]:
     return claims
 
 
-def judge_all(trees: Sequence[str | Path], claims_file: str | Path | None = None) -> pd.DataFrame:
+def judge_all(
+    trees: Sequence[str | Path],
+    claims_file: str | Path | None = None,
+    kept: Sequence[str | Path] = (),
+) -> pd.DataFrame:
     """A row for every claim of the papers whose DataTree files are given (all papers for none).
+
+    Args:
+        kept: more DataTree files of these papers, measured elsewhere (data/measured/<device>/<paper>.nc); they
+            add a row for every claim that they hold something for, which names the device.
 
     Raises:
         ReaderError: a file is missing, or claims.yaml is wrong.
@@ -92,6 +100,14 @@ def judge_all(trees: Sequence[str | Path], claims_file: str | Path | None = None
     opened = {tree.attrs["paper"]: tree for tree in map(open_paper, trees)}
     claims = [c for c in load(claims_file) if not opened or c.paper in opened]
     rows = [judge(claim, opened.get(claim.paper, xr.DataTree())) for claim in claims]
+    for file in kept:
+        tree, where = open_paper(file), paths.relative(paths.resolve(file))
+        devices = {g.attrs["device"] for g in tree.children.values() if g.attrs.get("device")}
+        said = f"measured on {', '.join(sorted(devices)) or 'a device that is not named'}, {where}"
+        more = [judge(claim, tree) for claim in claims if claim.paper == tree.attrs["paper"]]
+        for row in more:
+            if not np.isnan(row["measured"]):
+                rows.append(row | {"note": f"{said}; {row['note']}"})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

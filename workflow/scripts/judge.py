@@ -2,4 +2,5 @@
 
 from paraspike.claims import judge_all, write_csv
 
-write_csv(judge_all([snakemake.input[0]], snakemake.input[1]), snakemake.output[0])
+table = judge_all([snakemake.input[0]], snakemake.input[1], snakemake.input.kept)
+write_csv(table, snakemake.output[0])

@@ -115,7 +115,7 @@ def test_training_that_was_broken_off_goes_on_with_the_same_bits(
         fit([ALIF], *data, **options)
     monkeypatch.setattr(training, "_save", save)
     steps, step = [], training.bptt.step
-    monkeypatch.setattr(training.bptt, "step", lambda *a: (steps.append(1), step(*a))[1])
+    monkeypatch.setattr(training.bptt, "step", lambda *a, **k: (steps.append(1), step(*a, **k))[1])
     resumed = fit([ALIF], *data, **options)[ALIF]
     assert len(steps) == 3, "one epoch of three batches is left"
     assert arrays_equal(resumed.network.arrays(), trained.network.arrays())

@@ -375,6 +375,7 @@ def suffer(fault, spare):
 ENDS = signal.SIGINT, signal.SIGKILL, signal.SIGTERM
 PARENTS = """
 import os
+import signal
 import time
 
 from paraspike.pipelining.crew import Crew
@@ -385,6 +386,8 @@ def rests(desk):
 
 
 if __name__ == "__main__":
+    # Whoever is started in the background ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Once for all of them.
     import torch.distributed
 

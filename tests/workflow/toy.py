@@ -118,7 +118,7 @@ def make(folder: Path) -> Path:
         "config/quick.yaml": "toy: {first: {epochs: 2}}\n",
         "config/paper.yaml": "split: {toy: {first: [models]}}\ntoy: {first: {epochs: 200}}\n",
         "data/published/claims.yaml": "[]\n",
-        "data/published/papers.yaml": "toy: {reference: a toy}\n",
+        "data/published/papers.yaml": "toy:\n  reference: a toy\n",
         "data/published/toy/table.csv": "x\n1\n",
         "src/paraspike/training.py": TRAINING,
         "src/paraspike/plots.py": PLOTS,

@@ -9,14 +9,12 @@ What it is not: handwriting, nor a model of a real sensor. Its difficulty was tu
 networks neither fail nor saturate in a few epochs; accuracies on it say nothing about N-MNIST.
 """
 
-import dataclasses
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from paraspike.datasets.events import Recordings
+from paraspike.datasets.synthetic import asked, content_hash
 from paraspike.errors import ReaderError
 from paraspike.ops.jit import njit
 from paraspike.randomness import philox, stream_key, uniform
@@ -62,11 +60,7 @@ def generate(
         ReaderError: unknown split, or no samples asked.
     """
     p = difficulty or Difficulty()
-    if split not in DEFAULT_SAMPLES:
-        raise ReaderError(f"split {split!r} is unknown", "blobs", "train or test")
-    samples = DEFAULT_SAMPLES[split] if samples is None else samples
-    if samples < 1:
-        raise ReaderError(f"{samples} samples asked", "blobs", "1 or more")
+    samples = asked("blobs", split, samples, DEFAULT_SAMPLES)
     index = np.arange(samples)
     labels = index % CLASSES
     shapes = _shapes(p, split, index, labels, seed)
@@ -96,11 +90,7 @@ def generate(
 
 def fingerprint(difficulty: Difficulty | None = None) -> str:
     """Hash of everything the content depends on besides split, samples and seed."""
-    digest = hashlib.sha256(repr(dataclasses.astuple(difficulty or Difficulty())).encode())
-    package = Path(__file__).parents[1]
-    for source in (Path(__file__), package / "datasets" / "events.py", package / "randomness.py"):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    return content_hash(__file__, difficulty or Difficulty())
 
 
 def _signed(seed, stream, index, n):

@@ -11,14 +11,12 @@ so that small spiking networks neither fail nor saturate in a few epochs and aug
 accuracies on it say nothing about accuracies on SHD, nor gains about gains.
 """
 
-import dataclasses
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from paraspike.datasets.events import Recordings
+from paraspike.datasets.synthetic import asked, content_hash
 from paraspike.errors import ReaderError
 from paraspike.ops.jit import njit
 from paraspike.randomness import philox, stream_key, uniform
@@ -76,11 +74,7 @@ def generate(
         ReaderError: unknown split, or no samples asked.
     """
     p = difficulty or Difficulty()
-    if split not in _SPLITS:
-        raise ReaderError(f"split {split!r} is unknown", "cochlea", "train or test")
-    samples = DEFAULT_SAMPLES[split] if samples is None else samples
-    if samples < 1:
-        raise ReaderError(f"{samples} samples asked", "cochlea", "1 or more")
+    samples = asked("cochlea", split, samples, DEFAULT_SAMPLES)
     index = np.arange(samples)
     speakers = (index // 20) % p.speakers[_SPLITS[split]]
     centres, gains, lengths = _utterances(p, split, index, index % 20, speakers, seed)
@@ -106,11 +100,7 @@ def generate(
 
 def fingerprint(difficulty: Difficulty | None = None) -> str:
     """Hash of everything the content depends on besides split, samples and seed."""
-    digest = hashlib.sha256(repr(dataclasses.astuple(difficulty or Difficulty())).encode())
-    package = Path(__file__).parents[1]
-    for source in (Path(__file__), package / "datasets" / "events.py", package / "randomness.py"):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    return content_hash(__file__, difficulty or Difficulty())
 
 
 def _signed(seed, stream, samples, n):

@@ -12,15 +12,12 @@ fading, no drift and no clock. Its difficulty was set once, so that small networ
 a few epochs; accuracies on it say nothing about RadioML.
 """
 
-import dataclasses
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from paraspike.datasets.events import Recordings
-from paraspike.errors import ReaderError
+from paraspike.datasets.synthetic import asked, content_hash
 from paraspike.randomness import uniform
 
 DEFAULT_SAMPLES = {"train": 1000, "test": 500}
@@ -79,11 +76,7 @@ def generate(
         ReaderError: unknown split, or no samples asked.
     """
     p = difficulty or Difficulty()
-    if split not in DEFAULT_SAMPLES:
-        raise ReaderError(f"split {split!r} is unknown", "modulation", "train or test")
-    samples = DEFAULT_SAMPLES[split] if samples is None else samples
-    if samples < 1:
-        raise ReaderError(f"{samples} samples asked", "modulation", "1 or more")
+    samples = asked("modulation", split, samples, DEFAULT_SAMPLES)
     index, units = np.arange(samples), np.empty((samples, LENGTH), np.int32)
     for start in range(0, samples, _CHUNK):
         chosen = index[start : start + _CHUNK]
@@ -136,11 +129,7 @@ def received(split: str, index: np.ndarray, seed: int = 0, difficulty: Difficult
 
 def fingerprint(difficulty: Difficulty | None = None) -> str:
     """Hash of everything the content depends on besides split, samples and seed."""
-    digest = hashlib.sha256(repr(dataclasses.astuple(difficulty or Difficulty())).encode())
-    package = Path(__file__).parents[1]
-    for source in (Path(__file__), package / "datasets" / "events.py", package / "randomness.py"):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    return content_hash(__file__, difficulty or Difficulty())
 
 
 def _signal(p, name, levels, place, part, waves):

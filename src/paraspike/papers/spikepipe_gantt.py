@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from paraspike import plots
 from paraspike.errors import ReaderError
 from paraspike.papers.spikepipe_strokes import headline
-from paraspike.pipelining.checker import check
+from paraspike.pipelining.checker import replayed
 from paraspike.pipelining.schedules import Schedule
 
 # Where a bar has a stripe, as shares of its height from its top: bars get too narrow for hatches.
@@ -94,11 +94,7 @@ def gantt(
             raise ReaderError(
                 f"{schedule.method} has other tasks", "gantt", "schedules of one graph"
             )
-        verdict = check(schedule, max(60, samples, (max(schedule.staleness) + 2) * schedule.micro))
-        if not verdict.ok:
-            raise ReaderError(
-                f"{schedule.method} is no schedule to draw", "gantt", verdict.violation
-            )
+        replayed(schedule, "gantt", max(60, samples))
     graph, charts = schedules[0].graph, [bars(schedule, samples) for schedule in schedules]
     unit = graph.total if share else 1e6 if graph.total >= 1e6 else 1e3 if graph.total >= 1e4 else 1
     rows = [schedule.processors + 1.6 for schedule in schedules]

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from paraspike.papers.spikepipe_schedules import WORDS, replayed
+from paraspike.papers.spikepipe_schedules import WORDS
 from paraspike.pipelining import solved
+from paraspike.pipelining.checker import replayed
 from paraspike.pipelining.communication import communication
 from paraspike.pipelining.heuristics import lpt, wrap_around
 from paraspike.pipelining.networks import network
@@ -87,7 +88,7 @@ def against_data_parallel(
         parallel, whole = data_parallel(graph, count), lpt(graph, count)
         split = wrap_around(graph, count, limit="load")
         for schedule in (parallel, whole, split):
-            replayed(schedule)
+            replayed(schedule, "against_data_parallel")
         rate = 32 * array
         charged = parallel.period + all_reduce_bits(graph, parallel.micro) / rate
         values[(slice(None), *where)] = (

@@ -8,7 +8,7 @@ import xarray as xr
 
 from paraspike.errors import ReaderError
 from paraspike.pipelining import solved
-from paraspike.pipelining.checker import Verdict, check
+from paraspike.pipelining.checker import replayed
 from paraspike.pipelining.communication import communication
 from paraspike.pipelining.heuristics import contiguous, lpt, wrap_around
 from paraspike.pipelining.networks import Widths, network
@@ -73,25 +73,13 @@ def _cell(graph: TaskGraph, processors: int) -> solved.Cell:
     return solved.cell(graph.network.name, graph.batch, graph.array[0], processors)
 
 
-def replayed(schedule: Schedule) -> Verdict:
-    """The checker's verdict over 60 (micro)batches, or more where the delays need them to be seen.
-
-    Raises:
-        ReaderError: it rejects the schedule.
-    """
-    verdict = check(schedule, max(60, (max(schedule.staleness) + 2) * schedule.micro))
-    if not verdict.ok:
-        raise ReaderError(verdict.violation, f"schedule {schedule.method}")
-    return verdict
-
-
 def measures(schedule: Schedule) -> list[float]:
     """The values of `WHAT` for one schedule, which is replayed first.
 
     Raises:
         ReaderError: the checker rejects it.
     """
-    delays, verdict = schedule.staleness, replayed(schedule)
+    delays, verdict = schedule.staleness, replayed(schedule, "compare")
     bits = communication(schedule)
     graph = schedule.graph
     narrow = task_graph(graph.network, graph.batch, graph.array, dict(graph.dataflows), ONE_BIT)

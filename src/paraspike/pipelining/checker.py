@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from paraspike.errors import ReaderError
 from paraspike.pipelining.schedules import Schedule
 
 
@@ -51,6 +52,19 @@ def check(schedule: Schedule, samples: int = 60) -> Verdict:
         return _Replay(schedule, samples).run()
     except _Fault as fault:
         return Verdict(False, str(fault), samples)
+
+
+def replayed(schedule: Schedule, where: str, samples: int = 60) -> Verdict:
+    """The verdict over so many (micro)batches, or more where the delays need them to be seen.
+
+    Raises:
+        ReaderError: the schedule is rejected; `where` says for what it was to be used.
+    """
+    needed = (max(schedule.staleness, default=0) + 2) * schedule.micro
+    verdict = check(schedule, max(samples, needed))
+    if not verdict.ok:
+        raise ReaderError(f"{schedule.method}: {verdict.violation}", where)
+    return verdict
 
 
 def _check_table(schedule):

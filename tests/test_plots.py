@@ -1,6 +1,5 @@
 """The house look: equal bytes, loud absences, published values that cannot be taken for ours."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,18 +97,6 @@ def test_spread_needs_two_values_for_a_deviation():
     mean, deviation = plots.spread(DATA.x[:1], "seed")
     assert mean == 1 and np.isnan(deviation)
     assert np.isnan(plots.spread(DATA.x * np.nan, "seed")[0])
-
-
-def test_the_newest_results_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots.paths, "results", lambda: tmp_path)
-    with pytest.raises(ReaderError, match="run snakemake toy first"):
-        plots.newest("toy")
-    for age, name in ((20, "old"), (10, "new"), (30, "older")):
-        file = tmp_path / name / "toy.nc"
-        file.parent.mkdir()
-        file.touch()
-        os.utime(file, (1000 - age, 1000 - age))
-    assert plots.newest("toy") == tmp_path / "new" / "toy.nc"
 
 
 def test_notes_stand_below_the_context():

@@ -19,7 +19,7 @@ from paraspike.errors import ReaderError
 from paraspike.judges import Finding, Judge, Missing, centre, select, weigh
 from paraspike.machine import label
 from paraspike.needs import Needs, facts, near_chance, unmet
-from paraspike.netcdf import open_paper
+from paraspike.netcdf import open_elsewhere, open_paper
 
 COLUMNS = ["claim_id", "paper", "figure", "statement", "published", "measured", "unit", "kind"]
 COLUMNS += ["verdict", "scale", "backend", "data", "note"]
@@ -100,14 +100,11 @@ def judge_all(
     opened = {tree.attrs["paper"]: tree for tree in map(open_paper, trees)}
     claims = [c for c in load(claims_file) if not opened or c.paper in opened]
     rows = [judge(claim, opened.get(claim.paper, xr.DataTree())) for claim in claims]
-    for file in kept:
-        tree, where = open_paper(file), paths.relative(paths.resolve(file))
-        devices = {g.attrs["device"] for g in tree.children.values() if g.attrs.get("device")}
-        said = f"measured on {', '.join(sorted(devices)) or 'a device that is not named'}, {where}"
+    for device, where, tree in open_elsewhere(kept):
         more = [judge(claim, tree) for claim in claims if claim.paper == tree.attrs["paper"]]
         for row in more:
             if not np.isnan(row["measured"]):
-                rows.append(row | {"note": f"{said}; {row['note']}"})
+                rows.append(row | {"note": f"measured on {device}, {where}; {row['note']}"})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -152,6 +153,29 @@ def open_paper(file: str | Path) -> xr.DataTree:
     """
     with xr.open_datatree(_existing(file), **_PLAIN) as tree:
         return tree.load()
+
+
+class Elsewhere(NamedTuple):
+    """One paper's results from another device: its name, the file as the reader types it, all it holds."""
+
+    device: str
+    file: str
+    results: xr.DataTree
+
+
+def open_elsewhere(files: Sequence[str | Path]) -> list[Elsewhere]:
+    """Results kept from other devices. Runs that were timed name the device, else the file's folder does.
+
+    Raises:
+        ReaderError: no such file.
+    """
+    found = []
+    for file in map(paths.resolve, files):
+        tree = open_paper(file)
+        timed = {g.attrs["device"] for g in tree.children.values() if g.attrs.get("device")}
+        device = ", ".join(sorted(timed)) or file.parent.name
+        found.append(Elsewhere(device, paths.relative(file), tree))
+    return found
 
 
 def _existing(file: str | Path) -> Path:

@@ -51,6 +51,24 @@ def notebook(paper: str, name: str) -> Path:
     return root() / "notebooks" / paper / f"{name}.ipynb"
 
 
+def newest(paper: str) -> Path:
+    """The latest results/<run>/<paper>.nc.
+
+    Raises:
+        ReaderError: there is none yet.
+    """
+    files = results().glob(f"*/{paper}.nc")
+    if found := max(files, key=lambda file: file.stat().st_mtime, default=None):
+        return found
+    what, where = f"nothing measured yet for {paper}", f"results/*/{paper}.nc"
+    raise ReaderError(what, where, f"run snakemake {paper} first")
+
+
+def kept(paper: str) -> list[str]:
+    """What was measured for the paper on other devices, as the reader types it."""
+    return sorted(map(relative, root().glob(f"data/measured/*/{paper}.nc")))
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Write to the yielded path, which takes `path`'s place when the block ends without error."""

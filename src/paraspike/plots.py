@@ -3,7 +3,9 @@
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +15,7 @@ import pandas as pd
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from paraspike import paths
@@ -36,6 +38,11 @@ SHADES = {
     "augmentation+regularisation": (0.65, "////"),
 }
 INK, PALE = "#222222", "#8A8A8A"
+_PART: ContextVar[SubFigure | None] = ContextVar("part", default=None)
+
+
+class NotMeasuredError(ReaderError):
+    """Results lack the experiment or variable that a figure draws."""
 
 
 def colour(name: str) -> str:
@@ -63,24 +70,36 @@ def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.0, 4.
         "svg.hashsalt": "paraspike",
         "svg.fonttype": "path",
     }
+    if part := _PART.get():
+        return part, part.subplots(rows, columns, **options)
     return plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
+
+
+@contextmanager
+def inside(part: SubFigure) -> Iterator[None]:
+    """What `figure` would make alone fills this part of a larger figure instead."""
+    token = _PART.set(part)
+    try:
+        yield
+    finally:
+        _PART.reset(token)
 
 
 def need(results: xr.DataTree | xr.Dataset, experiment: str, *variables: str) -> xr.Dataset:
     """The experiment's Dataset out of a paper's tree (or itself), which must hold these variables.
 
     Raises:
-        ReaderError: names the experiment or variable that is missing.
+        NotMeasuredError: names the experiment or variable that is missing.
     """
     if isinstance(results, xr.DataTree):
         if experiment not in results.children:
             have = ", ".join(sorted(results.children)) or "nothing"
-            raise ReaderError(f"no experiment {experiment!r} to draw", f"results of {have}")
+            raise NotMeasuredError(f"no experiment {experiment!r} to draw", f"results of {have}")
         results = results[experiment].to_dataset()
     for name in variables:
         if name not in results:
             have = ", ".join(map(str, results.data_vars))
-            raise ReaderError(f"{experiment} holds no {name!r} to draw", f"variables {have}")
+            raise NotMeasuredError(f"{experiment} holds no {name!r} to draw", f"variables {have}")
     return results
 
 
@@ -104,30 +123,22 @@ def context(data: xr.Dataset) -> str:
 
 
 def title(fig: Figure, text: str, data: xr.Dataset, *notes: str, **panels: xr.Dataset) -> None:
-    """Headline and, below the figure in grey, the context of the data.
-
-    Args:
-        notes: more lines in grey; empty ones are left out.
-        panels: letter -> Dataset of panels that draw another experiment than `data`.
-    """
+    """Headline and, below the figure in grey, the context of the data, then `notes` (empty ones are left out)
+    and, by their letters, the context of `panels` that draw another experiment than `data`."""
     lines = [context(data), *filter(None, notes)]
     lines += [f"{letter}: {context(other)}" for letter, other in panels.items()]
+    headline(fig, text)
+    footnote(fig, "\n".join(lines))
+
+
+def headline(fig: Figure | SubFigure, text: str) -> None:
+    """The bold line above a figure, in place of the one it has."""
     fig.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    fig.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=PALE)
 
 
-def newest(paper: str) -> Path:
-    """The latest results/<run>/<paper>.nc.
-
-    Raises:
-        ReaderError: there is none yet.
-    """
-    files = paths.results().glob(f"*/{paper}.nc")
-    if found := max(files, key=lambda file: file.stat().st_mtime, default=None):
-        return found
-    raise ReaderError(
-        f"nothing measured yet for {paper}", f"results/*/{paper}.nc", f"run snakemake {paper} first"
-    )
+def footnote(fig: Figure | SubFigure, text: str) -> None:
+    """The grey lines below a figure, in place of those it has."""
+    fig.supxlabel(text, x=0.01, ha="left", fontsize=8, color=PALE)
 
 
 def letter(ax: Axes, name: str) -> None:
@@ -143,11 +154,10 @@ def save(fig: Figure, stem: str | Path) -> tuple[Path, Path]:
     # The layout takes longer than the drawing, and is the same for every format.
     fig.draw_without_rendering()
     fig.set_layout_engine("none")
-    for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 150})):
-        file = stem.with_name(stem.name + suffix)
-        with paths.replacing(file) as temporary:
-            fig.savefig(temporary, format=suffix[1:], **options)
-        written.append(file)
+    for kind, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 150})):
+        written.append(stem.with_name(f"{stem.name}.{kind}"))
+        with paths.replacing(written[-1]) as temporary:
+            fig.savefig(temporary, format=kind, **options)
     _show(fig)
     return tuple(written)
 
@@ -228,14 +238,9 @@ def _shade(name: str, names: Sequence[str], base: str) -> dict:
 def grid(ax: Axes, cells: pd.DataFrame, widths: Sequence[float]) -> None:
     """Fill the axes with a table of text: the index as first column, columns as header."""
     ax.axis("off")
-    table = ax.table(
-        cellText=cells.values,
-        rowLabels=list(cells.index),
-        colLabels=list(cells.columns),
-        colWidths=widths,
-        cellLoc="center",
-        bbox=(0, 0, 1, 1),
-    )
+    names = {"rowLabels": list(cells.index), "colLabels": list(cells.columns)}
+    look = {"colWidths": widths, "cellLoc": "center", "bbox": (0, 0, 1, 1)}
+    table = ax.table(cellText=cells.values, **names, **look)
     table.auto_set_font_size(False)
     table.set_fontsize(9)
     for (row, column), cell in table.get_celld().items():

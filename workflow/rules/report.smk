@@ -1,7 +1,5 @@
 """Claims and readable notebooks: what the report holds besides the figures."""
 
-from glob import glob
-
 for paper, figures in PLAN.figures.items():
 
     rule:
@@ -12,7 +10,7 @@ for paper, figures in PLAN.figures.items():
             f"results/<run>/{paper}.nc",
             "data/published/claims.yaml",
             [file for file in figures.needs if file.endswith(".csv")],
-            kept=sorted(glob(f"data/measured/*/{paper}.nc")),
+            kept=figures.parameters["kept"],
         output:
             f"results/<run>/claims/{paper}.csv",
         log:

@@ -174,8 +174,9 @@ def _figures(config: Config, name: str, paper: Paper) -> Job:
     folder = f"results/{config.run}/figures/{name}"
     measured = f"results/{config.run}/{name}.nc"
     tables = sorted(paths.published(name).glob("*.csv"))
-    inputs = [measured, *map(paths.relative, tables)]
-    parameters = {"measured": measured, "output": folder}
+    kept = paths.kept(name)
+    inputs = [measured, *kept, *map(paths.relative, tables)]
+    parameters = {"measured": measured, "kept": kept, "output": folder}
     check_values(
         parameters,
         read_parameters(paths.notebook(name, "figures")),

@@ -92,6 +92,10 @@ def test_bits_depend_on_neither_programs_nor_the_rest_of_the_batch(monkeypatch):
     x = torch.randn(20, 4, 37, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     whole = cuda.integrate(x, UNEQUAL, "walk")
     assert torch.equal(whole, cuda.integrate(x, UNEQUAL, "split"))
+    # 20 steps are 3 segments: two programs, of which one takes two.
+    monkeypatch.setattr(cuda, "RESIDENT", 4)
+    assert cuda.plan(x.shape, 2).each == 2
+    assert torch.equal(whole, cuda.integrate(x, UNEQUAL, "split"))
     for b in range(4):
         assert torch.equal(whole[:, b : b + 1], cuda.integrate(x[:, b : b + 1], UNEQUAL, "split"))
 
@@ -109,10 +113,15 @@ def test_no_steps_nan_and_strides(form, monkeypatch):
 
 
 @given(st.integers(1, 100_000), st.integers(1, 5000))
-def test_plans_cover_every_step_once(steps, blocks):
+@example(10_000, 64)
+def test_plans_cover_every_step_once_and_do_not_flood_the_device(steps, blocks):
     how = cuda.plan((steps, 3, 5), blocks)
     assert (how.segments - 1) * how.segment < steps <= how.segments * how.segment
-    assert how.each in (1, how.segments) and how.programs * how.each == how.segments
+    assert (how.programs - 1) * how.each < how.segments <= how.programs * how.each
+    assert how.programs == 1 or blocks * how.programs <= cuda.RESIDENT
+    assert how.programs == 1 if blocks >= cuda.WALK_FROM else how.each == 1 or blocks > 1
+    # The order of the arithmetic is T's alone.
+    assert how.segment == cuda.plan((steps, 1, 1), 1).segment
     assert how.segments <= 2 * steps**0.5 + 1
 
 
@@ -126,6 +135,22 @@ def test_powers_are_steps_without_input(a_ii, a_uu, a_ui, count):
         i *= a_ii
         u = a_uu * u + a_ui * i
     np.testing.assert_allclose((i, u), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_whole_numbers_are_coefficients_as_well():
+    x = torch.randn(9, 1, 2, generator=torch.Generator().manual_seed(0))
+    for n in (LeakyIntegrator(0, 1, 1), LeakyIntegrator(1, 0, 2)):
+        assert all(type(v) is float for v in (*cuda.decays(n), *cuda.powers(n, 3)))
+        torch.testing.assert_close(
+            cuda.integrate(x.to(DEVICE), n).cpu(), reference.sequential(x, n)
+        )
+
+
+def test_a_second_derivative_is_refused():
+    x = torch.ones(2, 1, 1, device=DEVICE, requires_grad=True)
+    (grad,) = torch.autograd.grad(cuda.integrate(x, EQUAL).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
 
 
 def test_what_is_refused_is_named():

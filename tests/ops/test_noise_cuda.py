@@ -46,6 +46,17 @@ def test_one_seed_for_all_samples_and_a_transposed_tensor():
     assert torch.equal(drawn.cpu(), reference.noise(like, 5, "s", [4, 9], 0))
 
 
+def test_layers_share_one_copy_of_a_batch_key_and_nothing_else():
+    like, seeds, samples = torch.empty(1, 2, 4, device=DEVICE), np.array([3, 4]), np.array([5, 6])
+    key, *words = cuda.device_key(like, seeds, "train/0", samples, 1)
+    again, *others = cuda.device_key(like, seeds.copy(), "train/1", samples.copy(), 1)
+    assert again is key and words[0] == others[0] and words[1] != others[1]
+    assert key.tolist() == [[5, 6], [3, 4]]
+    seeds[0], samples[1] = 7, 8
+    assert cuda.device_key(like, seeds, "train/0", samples, 1)[0].tolist() == [[5, 8], [7, 4]]
+    assert cuda.device_key(like, 9, "train/0", samples, 1)[0].tolist() == [[5, 8], [9, 9]]
+
+
 def test_what_is_refused_is_named():
     with pytest.raises(ReaderError, match="float16 noise"):
         cuda.noise(torch.empty(1, 1, 1, dtype=torch.float16, device=DEVICE), 0, "s", [0], 0)

@@ -60,6 +60,12 @@ def short_segments(patch):
     patch.setattr(integrate_cuda, "segment_length", lambda steps: min(8, max(1, steps)))
 
 
+def set_columns(patch, count):
+    """Columns of programs from which one program walks all of time."""
+    patch.setattr(integrate_cuda, "WALK_FROM", count)
+    patch.setattr(cuda, "WALK_FROM", count)
+
+
 @given(
     st.sampled_from(["SB", "GS"]),
     st.sampled_from([0.5, 1.0, 2.0]),
@@ -121,7 +127,7 @@ def test_fused_equals_the_operators_in_turn(form, shape, whole, seed):
     )
     with pytest.MonkeyPatch.context() as patch:
         short_segments(patch)
-        patch.setattr(integrate_cuda, "ENOUGH_PROGRAMS", 1 if whole else 10**9)
+        set_columns(patch, 1 if whole else 10**9)
         got = run(
             lambda v: cuda.integrate_and_fire(v, neuron, *key(shape)),
             x.to(DEVICE),
@@ -149,10 +155,12 @@ def test_a_sample_has_the_same_bits_in_any_batch(form, monkeypatch):
             weight[:, rows].contiguous(),
         )
 
-    monkeypatch.setattr(integrate_cuda, "ENOUGH_PROGRAMS", 1)
+    set_columns(monkeypatch, 1)
     together = of(slice(0, 4))
-    monkeypatch.setattr(integrate_cuda, "ENOUGH_PROGRAMS", 10**9)
+    set_columns(monkeypatch, 10**9)
     for b in range(4):
+        # Of three segments, each on its own, or two on one program.
+        monkeypatch.setattr(integrate_cuda, "RESIDENT", (2, 3)[b % 2])
         alone = of(slice(b, b + 1))
         for a, c in zip(alone, together, strict=True):
             assert torch.equal(a, c[:, b : b + 1])

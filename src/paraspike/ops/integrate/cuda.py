@@ -1,6 +1,7 @@
 """Leaky integration on the GPU: segments of time at once, by tiled scan, or by FFT with a cached spectrum.
 
-Bytes moved per neuron and step (float32, forward; backward the same): walk 8, split 12, scan 8.
+Bytes moved per neuron and step (float32, forward; backward the same): walk 8, split 12, scan 8. Split's second
+reading comes from the L2 cache as far as that holds the input.
 """
 
 import functools
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import triton
+from torch.autograd.function import once_differentiable
 
 from paraspike.errors import ReaderError
 from paraspike.neurons import LeakyIntegrator
@@ -26,8 +28,11 @@ STAGES = 8
 WHOLE = 128
 # Segments take at least so many steps, so that few states are handed on.
 SHORTEST = 64
-# Four warps on each of 132 multiprocessors keep the memory busy; with fewer, segments run side by side.
-ENOUGH_PROGRAMS = 528
+# Columns of programs from which one walk over all time costs less than reading the input twice: a step of one
+# warp takes some 0.11 us, and splitting it costs 12 bytes for each of 128 neurons, 20 with a factor.
+WALK_FROM = 256
+# Programs that fill the machine, four warps on each of 132 x 4 schedulers; more would only hand on more states.
+RESIDENT = 2112
 # Tile of the associative scan (steps, neurons) and its warps.
 TILE, TILE_WARPS = (128, 32), 4
 
@@ -66,30 +71,41 @@ def segment_length(steps: int) -> int:
     return max(SHORTEST, 1 << (((steps - 1).bit_length() + 1) // 2 - 1))
 
 
-def plan(shape, blocks: int, form: str = "auto") -> Plan:
-    """Shares [T, B, N] out among `blocks` columns of programs. Both choices of `each` give the same bits.
+def plan(shape, blocks: int, form: str = "auto", walk_from: int = 0) -> Plan:
+    """Shares [T, B, N] out among `blocks` columns of programs. Every choice of `each` gives the same bits.
 
-    Expected crossovers, to be measured (benchmarks/cuda_spsn.py, `forms`): T <= 128, or B * N above
-    528 * 128 = 67,584: walk, 8 bytes and one launch. Below that one warp in flight per scheduler hides
-    neither the memory's latency (about 0.7 us, 8 steps of it overlapped) nor the generator's, so segments
-    run side by side although the input is read twice. scan has B * N / 32 programs that go through T one
-    tile after the other: between the two at B * N of 10,000 to 60,000. fft moves about 60 bytes in several
+    Args:
+        walk_from: columns from which one program walks all of time; 0: WALK_FROM.
+
+    Expected crossovers for an H200, to be measured (benchmarks/cuda_spsn.py, `forms`): T <= 128, or B * N above
+    256 * 128 = 32,768: walk, 8 bytes and one launch. Below that too few warps hide neither the memory's latency
+    (about 0.7 us, 7 steps of it overlapped) nor their own instructions', so segments run side by side although
+    the input is read twice. scan has B * N / 32 programs that go through T one tile after the other, some 3 us
+    each: beside the others at best, around B * N = 10,000 to 30,000. fft moves about 60 bytes in several
     launches and should win nowhere.
     """
     steps, rows, n = shape
     segment = segment_length(steps)
-    whole = form == "walk" or (form == "auto" and blocks >= ENOUGH_PROGRAMS)
-    return Plan(steps, rows, n, segment, triton.cdiv(steps, segment) if whole else 1)
+    segments = triton.cdiv(steps, segment)
+    if form == "walk" or (form == "auto" and blocks >= (walk_from or WALK_FROM)):
+        return Plan(steps, rows, n, segment, segments)
+    return Plan(steps, rows, n, segment, triton.cdiv(segments, max(2, RESIDENT // blocks)))
+
+
+def decays(neuron: LeakyIntegrator) -> tuple[float, float, float]:
+    """Coefficients as the floats that kernels are compiled for, whatever numbers they were given as."""
+    return float(neuron.a_ii), float(neuron.a_uu), float(neuron.a_ui)
 
 
 @functools.lru_cache(256)
 def powers(neuron: LeakyIntegrator, steps: int) -> tuple[float, float, float]:
     """(p_ii, p_uu, p_ui): the state `steps` steps later, without input, is p_ii i and p_uu u + p_ui i."""
     i, u_of_i = 1.0, 0.0
+    a_ii, a_uu, a_ui = decays(neuron)
     for _ in range(steps):
-        i *= neuron.a_ii
-        u_of_i = neuron.a_uu * u_of_i + neuron.a_ui * i
-    return i, neuron.a_uu**steps, u_of_i
+        i *= a_ii
+        u_of_i = a_uu * u_of_i + a_ui * i
+    return i, a_uu**steps, u_of_i
 
 
 def check(x: torch.Tensor, where: str) -> None:
@@ -126,7 +142,7 @@ def ends(x, neuron, how: Plan, factor=None, backwards: bool = False) -> torch.Te
         x if factor is None else factor,
         out,
         *how.sizes,
-        *(neuron.a_ii, neuron.a_uu, neuron.a_ui),
+        *decays(neuron),
         WEIGHTED=factor is not None,
         BACKWARDS=backwards,
         LANES=LANES,
@@ -143,11 +159,10 @@ def filtered(x, neuron, form="auto", factor=None, backwards: bool = False) -> to
     if not x.numel():
         return out
     steps, rows, n = x.shape
-    decays = (neuron.a_ii, neuron.a_uu, neuron.a_ui)
     with torch.cuda.device_of(x):
         if form == "scan":
             scan_kernel[(triton.cdiv(rows * n, TILE[1]),)](
-                *(x, out, steps, rows, n, *decays),
+                *(x, out, steps, rows, n, *decays(neuron)),
                 BACKWARDS=backwards,
                 STEPS=TILE[0],
                 LANES=TILE[1],
@@ -164,7 +179,7 @@ def filtered(x, neuron, form="auto", factor=None, backwards: bool = False) -> to
             out,
             *how.sizes,
             how.each,
-            *decays,
+            *decays(neuron),
             *powers(neuron, how.segment),
             WEIGHTED=factor is not None,
             BACKWARDS=backwards,
@@ -199,6 +214,7 @@ class _Integrate(torch.autograd.Function):
         return _Integrate.pass_over(ctx, x.detach(), False)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
         # Two linear filters commute, so the adjoint is the same recurrence run from the last step.
         return _Integrate.pass_over(ctx, grad, True), None, None

@@ -65,11 +65,13 @@ def ends_kernel(
 
     x, factor: float32 [steps, rows, n]; the input is x, or x * factor if WEIGHTED; BACKWARDS runs from the
     last step to the first. Grid: blocks of LANES neurons, segments - 1.
+    Segments go from the end of time, which whoever wrote x left in the cache, to its beginning, where the
+    walk starts.
     """
     lanes = tl.cast(rows, tl.int64) * n
     at = tl.program_id(0) * LANES + tl.arange(0, LANES)
     inside = at < lanes
-    part = tl.program_id(1)
+    part = tl.program_id(1) if BACKWARDS else tl.num_programs(1) - 1 - tl.program_id(1)
     i = tl.zeros([LANES], tl.float32)
     u = tl.zeros([LANES], tl.float32)
     for k in tl.range(part * segment, (part + 1) * segment, num_stages=STAGES):
@@ -109,7 +111,8 @@ def walk_kernel(
     lanes = tl.cast(rows, tl.int64) * n
     at = tl.program_id(0) * LANES + tl.arange(0, LANES)
     inside = at < lanes
-    first = tl.program_id(1) * each
+    part = tl.num_programs(1) - 1 - tl.program_id(1) if BACKWARDS else tl.program_id(1)
+    first = part * each
     start_i, start_u = arrive(ends, at, inside, first, lanes, p_ii, p_uu, p_ui, STAGES)
     i, u = start_i, start_u
     end_i = tl.zeros([LANES], tl.float32)

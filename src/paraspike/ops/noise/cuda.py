@@ -1,5 +1,7 @@
 """Philox4x32-10 in Triton: randomness.py's numbers, bit for bit, drawn where the activity lies."""
 
+import functools
+
 import numpy as np
 import torch
 import triton
@@ -72,14 +74,35 @@ def noise_kernel(
 
 def device_key(like: torch.Tensor, seeds, stream: str, samples, trial: int):
     """(key int32 [2, B] on like's device, trial, stream): the words of `randomness.keys`, reread as signed
-    so that their size never changes a kernel's signature."""
-    samples, trial, seeds, stream = randomness.keys(seeds, stream, trial, samples)
+    so that their size never changes a kernel's signature.
+
+    The layers of a network, and the arms that share a batch, share one copy of its key.
+    """
+    words = (np.asarray(v, np.int64) for v in (samples, seeds))
+    # Another CUDA stream would not wait for the copy.
+    queue = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
+    key = _on_device(*((v.shape, v.tobytes()) for v in words), like.device, queue)
+    return key, *_scalars(stream, int(trial))
+
+
+@functools.lru_cache(32)
+def _on_device(samples, seeds, device: torch.device, queue: int) -> torch.Tensor:
+    samples, seeds = (
+        np.frombuffer(data, np.int64).reshape(shape) for shape, data in (samples, seeds)
+    )
+    samples, _, seeds, _ = randomness.keys(seeds, "", 0, samples)
     key = torch.from_numpy(np.stack([samples, seeds]).astype(np.uint32).view(np.int32))
-    if like.is_cuda:
+    if device.type == "cuda":
         # From pinned memory the copy is queued without waiting for the device.
-        key = key.pin_memory().to(like.device, non_blocking=True)
+        key = key.pin_memory().to(device, non_blocking=True)
+    return key
+
+
+@functools.lru_cache(256)
+def _scalars(stream: str, trial: int) -> tuple[int, int]:
+    _, trial, _, stream = randomness.keys(0, stream, trial, ())
     signed = np.array([trial, stream]).astype(np.uint32).view(np.int32)
-    return key, int(signed[0]), int(signed[1])
+    return int(signed[0]), int(signed[1])
 
 
 def noise(like: torch.Tensor, seeds, stream: str, samples, trial: int) -> torch.Tensor:

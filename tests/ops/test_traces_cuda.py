@@ -86,7 +86,7 @@ def connection(batch, n_in, n, dtype, seed=1):
 
 
 @given(
-    st.integers(1, 4), st.sampled_from([1, 7, 16, 20]), st.sampled_from([1, 33, 70]),
+    st.integers(1, 4), st.sampled_from([1, 16, 20, 37]), st.sampled_from([1, 33, 70]),
     st.sampled_from([0.0, 0.3]), st.booleans(), st.booleans(),
     st.sampled_from([torch.float32, torch.float64]), st.integers(0, 99),
 )  # fmt: skip

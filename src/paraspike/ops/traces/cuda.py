@@ -16,9 +16,9 @@ from paraspike.ops.synapse.cuda_kernels import sum_parts
 from paraspike.ops.traces.reference import prepare
 
 _WHERE = "operator traces, backend cuda"
-# Synapses of a block, pre- by postsynaptic, steps loaded ahead, and programs that fill a GPU; by
-# arithmetic for an H200, not measured.
-_ROWS, _COLUMNS, _STAGES, _ENOUGH = 16, 64, 3, 1024
+# Synapses of a block, pre- by postsynaptic (16 a thread, half of whose instructions are then arithmetic), steps
+# loaded ahead, and programs that fill a GPU; by arithmetic for an H200, not measured.
+_ROWS, _COLUMNS, _STAGES, _ENOUGH = 32, 64, 3, 1024
 
 
 @triton.jit(do_not_specialize=["steps", "batch", "groups"])

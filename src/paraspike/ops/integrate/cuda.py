@@ -34,7 +34,7 @@ WALK_FROM = 256
 # Programs that fill the machine, four warps on each of 132 x 4 schedulers; more would only hand on more states.
 RESIDENT = 2112
 # Tile of the associative scan (steps, neurons) and its warps.
-TILE, TILE_WARPS = (128, 32), 4
+TILE, TILE_WARPS = (128, 16), 4
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,24 @@ def segment_length(steps: int) -> int:
     return max(SHORTEST, 1 << (((steps - 1).bit_length() + 1) // 2 - 1))
 
 
-def plan(shape, blocks: int, form: str = "auto", walk_from: int = 0) -> Plan:
+def plan(shape, blocks: int, form: str = "auto", walk_from: int | None = None) -> Plan:
     """Shares [T, B, N] out among `blocks` columns of programs. Every choice of `each` gives the same bits.
 
     Args:
-        walk_from: columns from which one program walks all of time; 0: WALK_FROM.
+        walk_from: columns from which one program walks all of time; None: WALK_FROM.
 
     Expected crossovers for an H200, to be measured (benchmarks/cuda_spsn.py, `forms`): T <= 128, or B * N above
     256 * 128 = 32,768: walk, 8 bytes and one launch. Below that too few warps hide neither the memory's latency
     (about 0.7 us, 7 steps of it overlapped) nor their own instructions', so segments run side by side although
-    the input is read twice. scan has B * N / 32 programs that go through T one tile after the other, some 3 us
+    the input is read twice. scan has B * N / 16 programs that go through T one tile after the other, some 2 us
     each: beside the others at best, around B * N = 10,000 to 30,000. fft moves about 60 bytes in several
     launches and should win nowhere.
     """
     steps, rows, n = shape
     segment = segment_length(steps)
     segments = triton.cdiv(steps, segment)
-    if form == "walk" or (form == "auto" and blocks >= (walk_from or WALK_FROM)):
+    walk_from = WALK_FROM if walk_from is None else walk_from
+    if form == "walk" or (form == "auto" and blocks >= walk_from):
         return Plan(steps, rows, n, segment, segments)
     return Plan(steps, rows, n, segment, triton.cdiv(segments, max(2, RESIDENT // blocks)))
 

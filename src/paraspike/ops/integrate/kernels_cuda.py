@@ -166,7 +166,7 @@ def scan_kernel(
     beta = tl.zeros([STEPS, LANES], tl.float32) + a_uu
     state_i = tl.zeros([LANES], tl.float32)
     state_u = tl.zeros([LANES], tl.float32)
-    for first in tl.range(0, steps, STEPS):
+    for first in tl.range(0, steps, STEPS, num_stages=3):
         k = first + row
         t = steps - 1 - k if BACKWARDS else k
         inside = (k < steps) & (at < lanes)

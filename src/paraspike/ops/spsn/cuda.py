@@ -37,7 +37,8 @@ def _options(neuron: SPSN) -> dict:
     """gain, scale and the options of `kernels_cuda.sample`."""
     gumbel = neuron.spike == "GS"
     scale = 1.0 / neuron.temperature
-    unit = neuron.temperature == 1.0
+    # SB has no temperature, so none makes it compile another kernel.
+    unit = not gumbel or neuron.temperature == 1.0
     return {"gain": float(neuron.slope), "scale": scale, "GUMBEL": gumbel, "UNIT": unit}
 
 

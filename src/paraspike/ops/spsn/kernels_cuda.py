@@ -55,7 +55,7 @@ def _distance(u, at, lanes, inside, threshold, DIFFERENCE: tl.constexpr):
     return v
 
 
-@triton.jit(do_not_specialize=["steps", "rows"])
+@triton.jit(do_not_specialize=["steps", "rows", "n"])
 def random_kernel(
     u,
     noise,

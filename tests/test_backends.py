@@ -66,7 +66,7 @@ def test_a_cuda_row_says_triton_if_its_files_have_kernels():
             operator, file = module.split(".")
             files = [
                 folder / operator / f"{file}.py",
-                *(folder / operator).glob("*cuda_kernels.py"),
+                *(folder / operator).glob("*cuda*.py"),
             ]
             kernels = any("import triton" in f.read_text() for f in files)
             assert ("Triton" in what) == kernels == (file == "cuda"), (name, what)

@@ -37,6 +37,11 @@ RESIDENT = 2112
 TILE, TILE_WARPS = (128, 16), 4
 
 
+def parts(whole: int, size: int) -> int:
+    """Parts of `size` that make up the whole, the last one may be smaller: triton.cdiv takes microseconds."""
+    return -(-whole // size)
+
+
 @dataclass(frozen=True)
 class Plan:
     """How [steps, rows, n] is shared out: `segment` steps a segment, `each` segments a program."""
@@ -49,11 +54,11 @@ class Plan:
 
     @property
     def segments(self) -> int:
-        return triton.cdiv(self.steps, self.segment)
+        return parts(self.steps, self.segment)
 
     @property
     def programs(self) -> int:
-        return triton.cdiv(self.segments, self.each)
+        return parts(self.segments, self.each)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -86,11 +91,11 @@ def plan(shape, blocks: int, form: str = "auto", walk_from: int | None = None) -
     """
     steps, rows, n = shape
     segment = segment_length(steps)
-    segments = triton.cdiv(steps, segment)
+    segments = parts(steps, segment)
     walk_from = WALK_FROM if walk_from is None else walk_from
     if form == "walk" or (form == "auto" and blocks >= walk_from):
         return Plan(steps, rows, n, segment, segments)
-    return Plan(steps, rows, n, segment, triton.cdiv(segments, max(2, RESIDENT // blocks)))
+    return Plan(steps, rows, n, segment, parts(segments, max(2, RESIDENT // blocks)))
 
 
 def decays(neuron: LeakyIntegrator) -> tuple[float, float, float]:
@@ -127,7 +132,7 @@ def check_device(x: torch.Tensor, where: str) -> None:
             f"activity on {x.device}", where, "a CUDA device, or TRITON_INTERPRET=1 for a test"
         )
     rows, n = x.shape[-2:]
-    if rows * 4 * triton.cdiv(n, 4) >= 2**31 - 4 * LANES:
+    if rows * 4 * parts(n, 4) >= 2**31 - 4 * LANES:
         raise ReaderError(f"{rows} x {n} neurons a step", where, "less than 2^31")
 
 
@@ -137,7 +142,7 @@ def ends(x, neuron, how: Plan, factor=None, backwards: bool = False) -> torch.Te
     if how.programs == 1:
         return x
     out = x.new_empty(how.segments - 1, 2, *x.shape[1:])
-    blocks = triton.cdiv(how.rows * how.n, LANES)
+    blocks = parts(how.rows * how.n, LANES)
     ends_kernel[blocks, how.segments - 1](
         x,
         x if factor is None else factor,
@@ -162,7 +167,7 @@ def filtered(x, neuron, form="auto", factor=None, backwards: bool = False) -> to
     steps, rows, n = x.shape
     with torch.cuda.device_of(x):
         if form == "scan":
-            scan_kernel[(triton.cdiv(rows * n, TILE[1]),)](
+            scan_kernel[(parts(rows * n, TILE[1]),)](
                 *(x, out, steps, rows, n, *decays(neuron)),
                 BACKWARDS=backwards,
                 STEPS=TILE[0],
@@ -171,7 +176,7 @@ def filtered(x, neuron, form="auto", factor=None, backwards: bool = False) -> to
                 **EXACT,
             )
             return out
-        blocks = triton.cdiv(rows * n, LANES)
+        blocks = parts(rows * n, LANES)
         how = plan(x.shape, blocks, form)
         walk_kernel[blocks, how.programs](
             x,

@@ -9,7 +9,7 @@ import triton.language as tl
 
 from paraspike import randomness
 from paraspike.errors import ReaderError
-from paraspike.ops.integrate.cuda import EXACT, check_device
+from paraspike.ops.integrate.cuda import EXACT, check_device, parts
 
 # Groups of four neurons a program draws for, its warps, and the steps it takes at the least.
 GROUPS, WARPS, STEPS = 128, 4, 16
@@ -119,9 +119,9 @@ def noise(like: torch.Tensor, seeds, stream: str, samples, trial: int) -> torch.
     if not out.numel():
         return out
     steps, rows, n = out.shape
-    each = max(STEPS, triton.cdiv(steps, _MOST_PROGRAMS))
+    each = max(STEPS, parts(steps, _MOST_PROGRAMS))
     with torch.cuda.device_of(out):
-        noise_kernel[triton.cdiv(rows * triton.cdiv(n, 4), GROUPS), triton.cdiv(steps, each)](
+        noise_kernel[parts(rows * parts(n, 4), GROUPS), parts(steps, each)](
             *(out, key, steps, rows, n, each, trial, stream),
             GROUPS=GROUPS,
             DTYPE=tl.float32 if out.dtype == torch.float32 else tl.float64,

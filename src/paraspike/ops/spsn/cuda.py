@@ -11,7 +11,6 @@ Bytes moved per neuron and step (float32), forward + backward:
 import math
 
 import torch
-import triton
 from torch.autograd.function import once_differentiable
 
 from paraspike.errors import ReaderError
@@ -43,7 +42,7 @@ def _options(neuron: SPSN) -> dict:
 
 
 def _blocks(x):
-    return (triton.cdiv(x.numel(), BLOCK),)
+    return (integration.parts(x.numel(), BLOCK),)
 
 
 class _Sampled(torch.autograd.Function):
@@ -141,7 +140,7 @@ class _Layer(torch.autograd.Function):
         if x.numel():
             words, trial, stream = key
             groups = integration.LANES // 4
-            blocks = triton.cdiv(x.shape[1] * triton.cdiv(x.shape[2], 4), groups)
+            blocks = integration.parts(x.shape[1] * integration.parts(x.shape[2], 4), groups)
             how = integration.plan(x.shape, blocks, walk_from=WALK_FROM)
             with torch.cuda.device_of(x):
                 fire_kernel[blocks, how.programs](

@@ -92,8 +92,8 @@ def traces(
     if not psi.numel() or not n_in:
         return ea, ebar
     rows = [None if v is None else v.detach().contiguous() for v in (psi, signal, penalty, zbar)]
-    blocks = triton.cdiv(n_in, _ROWS), triton.cdiv(n, _COLUMNS)
-    groups = min(batch, triton.cdiv(_ENOUGH, blocks[0] * blocks[1]))
+    blocks = -(-n_in // _ROWS), -(-n // _COLUMNS)
+    groups = min(batch, -(-_ENOUGH // (blocks[0] * blocks[1])))
     parts = total.new_empty(groups, n_in, n)
     walk[*blocks, groups](
         rows[0], rows[1], rows[1] if penalty is None else rows[2], rows[3],

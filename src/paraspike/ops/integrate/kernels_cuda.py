@@ -119,13 +119,18 @@ def walk_kernel(
     end_u = tl.zeros([LANES], tl.float32)
     left = segment
     stop = tl.minimum((first + each) * segment, steps)
+    begin = first * segment
+    # An address of its own: the loads', computed STAGES ahead, would be handed through as many registers.
+    to = out + (lanes * (steps - 1 - begin if BACKWARDS else begin) + at)
+    onward = -lanes if BACKWARDS else lanes
     # One loop over all segments, so that fetching ahead does not pause between them.
-    for k in tl.range(first * segment, stop, num_stages=STAGES):
+    for k in tl.range(begin, stop, num_stages=STAGES):
         t = steps - 1 - k if BACKWARDS else k
         value = _weighted(x, factor, lanes * t + at, inside, WEIGHTED)
         end_i, end_u = leak(end_i, end_u, value, a_ii, a_uu, a_ui)
         i, u = leak(i, u, value, a_ii, a_uu, a_ui)
-        tl.store(out + (lanes * t + at), u, mask=inside)
+        tl.store(to, u, mask=inside)
+        to += onward
         left -= 1
         if left == 0:
             start_i, start_u = carry(start_i, start_u, end_i, end_u, p_ii, p_uu, p_ui)

@@ -188,6 +188,8 @@ def fire_kernel(
     end_u = tl.zeros([4 * GROUPS], tl.float32)
     left = segment
     stop = tl.minimum((first + each) * segment, steps)
+    # As in `walk_kernel`, so that addresses are not handed through STAGES registers.
+    place = lanes * first * segment + at
     # One loop over all segments, so that fetching ahead does not pause between them.
     for t in tl.range(first * segment, stop, num_stages=STAGES):
         value = tl.load(x + (lanes * t + at), mask=inside, other=0.0)
@@ -195,9 +197,10 @@ def fire_kernel(
         i, u = leak(i, u, value, a_ii, a_uu, a_ui)
         noise = uniform(block, tl.cast(t, tl.uint32), name, trial, seed, stream, GROUPS)
         s, d = sample(u, noise, gain, scale, GUMBEL, UNIT)
-        tl.store(spikes + (lanes * t + at), s, mask=inside)
+        tl.store(spikes + place, s, mask=inside)
         if KEEP:
-            tl.store(factor + (lanes * t + at), d, mask=inside)
+            tl.store(factor + place, d, mask=inside)
+        place += lanes
         left -= 1
         if left == 0:
             start_i, start_u = carry(start_i, start_u, end_i, end_u, p_ii, p_uu, p_ui)

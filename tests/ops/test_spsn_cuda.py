@@ -214,6 +214,19 @@ def test_a_stack_of_seeds_equals_each_seed_alone_and_the_reference(model):
         assert torch.equal(alone_grad[0], grad[s])
 
 
+def test_the_last_steps_of_more_than_2_to_the_31_elements():
+    steps, n = (2**15 + 3, 2**16) if DEVICE == "cuda" else (9, 68)
+    x = torch.zeros(steps, 1, n, device=DEVICE)
+    spikes = cuda.integrate_and_fire(x, SPSN(INTEGRATOR), 5, "s", [1], 0)
+    # A silent neuron fires with probability 1/2; a number knows nothing of how many neurons there are.
+    fired = torch.from_numpy(uniform(5, "s", [1], steps, 64)[-3:] < 0.5).float()
+    assert torch.equal(spikes[-3:, :, :64].cpu(), fired)
+    del spikes
+    x[-2] = 1.0
+    u = integrate_cuda.integrate(x, EIGHTHS)
+    assert not u[:-2].any() and bool((u[-2:] == 0.5).all())
+
+
 def test_what_is_refused_is_named():
     x = torch.zeros(1, 1, 2, device=DEVICE)
     with pytest.raises(ReaderError, match="float64 activity"):

@@ -11,9 +11,9 @@ from paraspike.ops.synapse.cuda import check_device
 from paraspike.spikes import Spikes
 
 _WHERE = "operator stdp, backend cuda"
-# Samples, inputs and columns multiplied at a time, warps; steps loaded ahead. The least columns that a
-# product takes, as only columns are independent; by arithmetic for an H200, not measured.
-_SAMPLES, _ROWS, _COLUMNS, _WARPS, _STAGES = 16, 32, 16, 8, 6
+# Samples, inputs and columns multiplied at a time, warps; steps loaded ahead. Few columns, as only they are
+# independent; by arithmetic for an H200, not measured.
+_SAMPLES, _ROWS, _COLUMNS, _WARPS, _STAGES = 16, 128, 8, 8, 6
 
 
 def stdp(

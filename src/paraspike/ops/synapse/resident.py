@@ -87,8 +87,9 @@ class Resident:
             rows = self.rows()
             key = rows % max(1, batch) // max(1, batch // seeds) * n + self.units
             key = torch.where(rows < steps * batch, key, seeds * n)
+            # A sort passes once over all entries for every 8 bits of their keys' type.
             if seeds * n < 2**31:
-                key = key.int()
+                key = key.short() if seeds * n < 2**15 else key.int()
             key, order = torch.sort(key, stable=True)
             wanted = torch.arange(seeds * n + 1, device=key.device, dtype=key.dtype)
             pointers = torch.searchsorted(key, wanted)

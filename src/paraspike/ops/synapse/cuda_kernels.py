@@ -95,7 +95,9 @@ def row_sums(grad, out, batch, per_seed, begin, rows_of_seed, share, seeds, n,
 
 
 @triton.jit(do_not_specialize=["size", "parts_in_all"])
-def add_parts(parts, out, size, parts_in_all, ADD: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+def add_parts(
+    parts, out, size, parts_in_all, ADD: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr
+):
     """out = (out +) the sum of all parts, each of `size` numbers; the same order for each number."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     within = at < size

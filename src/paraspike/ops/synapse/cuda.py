@@ -87,7 +87,15 @@ def chosen(x, precision: str = "float32", form: str = "auto"):
 
 
 def multiplier(weight, precision: str = "float32", product: str = "auto") -> str:
-    """ "triton" or "torch": who multiplies activity by weights [..., N_in, N_out]."""
+    """ "triton" or "torch": who multiplies activity by weights [..., N_in, N_out].
+
+    Raises:
+        ReaderError: `product` is unknown, or cannot multiply these.
+    """
+    lacks = {"triton": weight.dtype == torch.float64, "torch": precision == "tf32x3", "auto": False}
+    if lacks.get(product, True):
+        raise ReaderError(f"product {product!r} for {weight.dtype}, precision {precision}", _WHERE,
+                          "auto, torch but not in tf32x3, or triton for float32")  # fmt: skip
     if product == "auto":
         small = weight.shape[-2] * weight.shape[-1] <= TRITON_UP_TO[precision]
         product = "triton" if small and weight.dtype == torch.float32 else "torch"
@@ -229,7 +237,4 @@ def _check(x, weight, bias, delay, precision, form, product):
     if form not in ("auto", "lists", "dense") or (form == "lists" and not isinstance(x, Spikes)):
         raise ReaderError(f"form {form!r} for {type(x).__name__}", _WHERE,
                           "auto, lists (for Spikes) or dense")  # fmt: skip
-    lacks = {"triton": weight.dtype == torch.float64, "torch": precision == "tf32x3", "auto": False}
-    if lacks.get(product, True):
-        raise ReaderError(f"product {product!r} for {weight.dtype}, precision {precision}", _WHERE,
-                          "auto, torch but not in tf32x3, or triton for float32")  # fmt: skip
+    multiplier(weight, precision, product)

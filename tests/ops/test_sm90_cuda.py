@@ -57,7 +57,7 @@ def traces_jobs():
         for regularised in (True, False):
             for adaptive in (True, False):
                 options = {"REGULARISED": regularised, "ADAPTIVE": adaptive}
-                options |= {"STAGES": 3, "ROWS": 16, "COLUMNS": 64}
+                options |= {"STAGES": 3, "ROWS": 32, "COLUMNS": 64}
                 yield ["paraspike.ops.traces.cuda", "walk", dict.fromkeys(names, real), options, 4]
 
 

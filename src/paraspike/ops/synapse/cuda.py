@@ -41,7 +41,7 @@ def synapse(
     Args:
         precision: of what is multiplied. "float32" (never tf32, whatever torch is set to), "tf32": products
             by tensor cores, lists in float32; "tf32x3": likewise, each factor as the sum of two of tf32, so
-            that a product is good to about 2^-21; "bf16": weights, activity and gradients are rounded to
+            that a product is good to about 2^-20; "bf16": weights, activity and gradients are rounded to
             bfloat16 wherever they are multiplied, sums are float32. For float32 weights alone.
         form: "lists" sums weight rows over spikes, "dense" multiplies, "auto" takes lists where x has them
             and their density is below PRODUCT_FROM; a dense tensor's spikes are not counted.

@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 
 F, D, H = "*fp32", "*fp64", "*bf16"
 SYNAPSE = "paraspike.ops.synapse.cuda_kernels"
-LISTS = {"pointers": "*i64", "units": "*i32", "rows": "*i64", "counts": F}
+LISTS = {"pointers": "*i64", "units": "*i32", "rows": "*i32", "counts": F}
 
 
 def synapse_jobs():

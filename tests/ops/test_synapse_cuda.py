@@ -191,6 +191,13 @@ def test_lists_on_a_device_are_spikes_like_others():
     assert torch.equal(spikes.detached().totals.cpu(), dense.sum(0))
     for actual, expected in zip(spikes.lists, Spikes.from_dense(dense).lists, strict=True):
         assert np.array_equal(actual, expected)
+    pointers, rows, counts = spikes.on(DEVICE).by_unit(3)
+    order = [
+        (s, q, t * 3 + s) for s in range(3) for q in range(11) for t in range(6) if dense[t, s, q]
+    ]
+    assert rows[: len(order)].tolist() == [r for _, _, r in order]
+    assert counts[: len(order)].tolist() == [float(dense[r // 3, s, q]) for s, q, r in order]
+    assert pointers.tolist() == np.cumsum([0, *(dense != 0).sum(0).reshape(-1).tolist()]).tolist()
     part, weight = spikes.steps(2, 5), numbers((11, 6), 1, torch.float32, True)
     expected = reference.synapse(dense[2:5].to(DEVICE), weight, None)
     assert torch.equal(cuda.synapse(part, weight, None, form="lists"), expected)

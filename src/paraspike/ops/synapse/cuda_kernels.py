@@ -63,7 +63,7 @@ def weight_sums(grad, pointers, rows, counts, out, batch, rows_in_all, delay, se
     for first in range(low, high, EVENTS):
         at = first + tl.arange(0, EVENTS)
         valid = at < high
-        row = tl.load(rows + at, mask=valid, other=0) + late
+        row = tl.load(rows + at, mask=valid, other=0).to(tl.int64) + late
         valid = valid & (row < rows_in_all)
         count = tl.load(counts + at, mask=valid, other=0).to(real)
         places = grad + row[:, None] * n + col[None, :]

@@ -114,7 +114,7 @@ def add_parts(
 
 def columns_of(n: int) -> int:
     """Columns of a block, for rows of n."""
-    return min(_COLUMNS, max(16, triton.next_power_of_2(n)))
+    return min(_COLUMNS, max(16, 1 << (n - 1).bit_length()))
 
 
 def list_currents(weight, bias, lists, delay, seeds, out):
@@ -122,7 +122,7 @@ def list_currents(weight, bias, lists, delay, seeds, out):
     steps, batch, n = out.shape
     columns = columns_of(n)
     if out.numel():
-        currents[steps * batch, triton.cdiv(n, columns)](
+        currents[steps * batch, -(-n // columns)](
             weight, weight if bias is None else bias, lists.row_pointers, lists.units, lists.counts, out,
             batch, batch // seeds, delay, weight.shape[1], n,
             BIASED=bias is not None, EVENTS=_EVENTS, COLUMNS=columns, num_warps=1,
@@ -137,10 +137,10 @@ def list_weight_sums(grad, lists, delay, seeds, out):
         return
     pointers, rows, counts = lists.by_unit(seeds)
     # From the widths of one seed alone, so that others beside it change no bit.
-    programs = n_in * triton.cdiv(n, columns)
+    programs = n_in * -(-n // columns)
     splits = min(_MOST_SPLITS, max(1, _ENOUGH // programs))
     parts = out if splits == 1 else out.new_empty(splits, *out.shape)
-    weight_sums[seeds * n_in, triton.cdiv(n, columns), splits](
+    weight_sums[seeds * n_in, -(-n // columns), splits](
         grad, pointers, rows, counts, parts, batch, steps * batch, delay, seeds * n_in, splits, n,
         EVENTS=_EVENTS, COLUMNS=columns, num_warps=1,
     )  # fmt: skip
@@ -158,8 +158,8 @@ def seed_sums(grad, delay, seeds, out):
     # From the rows of one seed alone, as above.
     splits = max(1, min(_ROW_SPLITS, (rows - begin) // _LEAST))
     parts = out if splits == 1 else out.new_empty(splits, *out.shape)
-    row_sums[seeds, triton.cdiv(n, columns), splits](
-        grad, parts, batch, max(1, per_seed), begin, rows, triton.cdiv(rows - begin, splits), seeds, n,
+    row_sums[seeds, -(-n // columns), splits](
+        grad, parts, batch, max(1, per_seed), begin, rows, -(-(rows - begin) // splits), seeds, n,
         STAGES=_STAGES, ROWS=_ROWS, COLUMNS=columns, num_warps=4,
     )  # fmt: skip
     if splits > 1:
@@ -170,6 +170,6 @@ def sum_parts(parts, out, add=False):
     """Parts [K, ...] added up in one order, into or onto out [...]."""
     size, block = out.numel(), 128
     if size:
-        add_parts[(triton.cdiv(size, block),)](
+        add_parts[(-(-size // block),)](
             parts, out, size, len(parts), ADD=add, PARTS=_PARTS, BLOCK=block, num_warps=4
         )

@@ -95,7 +95,7 @@ def _named(precision, device):
 
 
 def _columns(n):
-    return min(_TILE, max(16, triton.next_power_of_2(n)))
+    return min(_TILE, max(16, 1 << (n - 1).bit_length()))
 
 
 def _rows(x, weight, bias, out, shift, strides, precision):
@@ -103,7 +103,7 @@ def _rows(x, weight, bias, out, shift, strides, precision):
     seeds, n = len(weight), out.shape[2]
     if out.numel() and n_in:
         per_seed, columns = batch // seeds, _columns(n)
-        grid = triton.cdiv(steps * per_seed, _TILE) * triton.cdiv(n, columns), seeds
+        grid = -(-(steps * per_seed) // _TILE) * -(-n // columns), seeds
         by_rows[grid](
             x, weight, weight if bias is None else bias, out, batch, per_seed, steps * per_seed, shift,
             steps * batch, n_in, n, *strides, BIASED=bias is not None, PRECISION=_named(precision, x.device),
@@ -138,14 +138,15 @@ def to_weights(x, grad, delay: int, seeds: int, precision: str):
     if not rows or not out.numel():
         return out
     columns = _columns(n)
-    tiles = triton.cdiv(n_in, _TILE) * triton.cdiv(n, columns)
-    splits = max(1, min(_MOST_PARTS, _TILES // tiles, triton.cdiv(rows, _ROWS_OF_PART)))
-    share = triton.cdiv(triton.cdiv(rows, splits), _INNER[precision]) * _INNER[precision]
+    tiles = -(-n_in // _TILE) * -(-n // columns)
+    splits = max(1, min(_MOST_PARTS, _TILES // tiles, -(-rows // _ROWS_OF_PART)))
+    inner = _INNER[precision]
+    share = -(-rows // (splits * inner)) * inner
     parts = out if splits == 1 else out.new_empty(splits, *out.shape)
     over_rows[tiles, seeds, splits](
         x, grad, parts, batch, batch // seeds, steps * (batch // seeds), delay, share, seeds, n_in, n,
-        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE,
-        COLUMNS=columns, num_warps=_WARPS[precision],
+        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=inner, TILE=_TILE, COLUMNS=columns,
+        num_warps=_WARPS[precision],
     )  # fmt: skip
     if splits > 1:
         sum_parts(parts, out)

@@ -18,7 +18,7 @@ from paraspike.ops.traces.reference import prepare
 _WHERE = "operator traces, backend cuda"
 # Synapses of a block, pre- by postsynaptic, steps loaded ahead, and programs that fill a GPU; by
 # arithmetic for an H200, not measured.
-_ROWS, _COLUMNS, _STAGES, _ENOUGH = 32, 64, 3, 1024
+_ROWS, _COLUMNS, _STAGES, _ENOUGH = 16, 64, 3, 1024
 
 
 @triton.jit(do_not_specialize=["steps", "batch", "groups"])

@@ -204,9 +204,10 @@ class _Teach(torch.autograd.Function):
                 late = torch.zeros_like(filtered)
                 late[: -layer.delay or None] = filtered[layer.delay :]
                 filtered = late
-            # Seed by seed: a product's last bits may depend on how many rows it has.
+            # Seed by seed and cloned: a product's last bits may depend on how many rows it has, and on how
+            # its operands lie in memory.
             parts = [
-                (f.reshape(-1, f.shape[2]) @ b.T).reshape(*f.shape[:2], -1)
+                (f.reshape(-1, f.shape[2]) @ b.clone().T).reshape(*f.shape[:2], -1)
                 for f, b in zip(filtered.chunk(len(ctx.back), 1), ctx.back, strict=True)
             ]
             signal = parts[0] if len(parts) == 1 else torch.cat(parts, 1)

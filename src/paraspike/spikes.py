@@ -21,15 +21,16 @@ def from_bits(bits: np.ndarray, shape) -> torch.Tensor:
 
 
 class _Raster(torch.autograd.Function):
-    """A raster made from bits or lists; its gradient goes to the carrier."""
+    """A raster made from bits or lists; its gradient goes to the carrier, wherever that lies."""
 
     @staticmethod
     def forward(ctx, carrier, raster):
+        ctx.device = carrier.device
         return raster
 
     @staticmethod
     def backward(ctx, grad):
-        return grad, None
+        return grad.to(ctx.device), None
 
 
 class Spikes:

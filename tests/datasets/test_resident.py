@@ -58,11 +58,12 @@ def test_the_real_size_and_its_density():
     data = data_of(rng, 300, 700, 1.0)
     held, index = ResidentEvents(data, DT, DEVICE), rng.permutation(300)[:64]
     assert held.steps == steps_needed(data, DT)
+    true = float((held.batch(np.arange(300)).dense() != 0).double().mean())
     for epoch in range(3):
         warp = draw_warp(3, index, epoch, n_units=700)
         spikes = same(data, held, index, warp)
-        told, true = spikes.on(DEVICE).density, float((spikes.dense() != 0).double().mean())
-        assert told == pytest.approx(true, rel=0.15)
+        # Of all recordings: what is chosen by it is the same whatever lies beside a sample.
+        assert spikes.on(DEVICE).density == pytest.approx(true)
 
 
 def test_what_does_not_fit_is_named():

@@ -65,13 +65,15 @@ def test_a_step_refuses_a_loss_that_is_not_finite_and_leaves_the_weights():
 def test_stepping_seed_by_seed_equals_torch_on_the_whole(name):
     from paraspike.learning.optimizers import OPTIMIZERS
 
-    nets = [spsn.network("ReLU", 4, (5,), 3, 1e-2, seeds=(4, 9)) for _ in range(2)]
+    nets = [spsn.network("ReLU", 4, (5,), 3, 1e-2, seeds=(4, 9)) for _ in range(3)]
     optimizers = [PerSeed(nets[0], name, 0.05), OPTIMIZERS[name](nets[1].parameters(), lr=0.05)]
+    optimizers.append(PerSeed(nets[2], name, 0.05, sliced=False))
     x = Spikes.from_dense(torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(1)))
     for _ in range(4):
         for net, optimizer in zip(nets, optimizers, strict=True):
             optimizer.zero_grad()
             net(x).readout.square().sum().backward()
             optimizer.step()
-    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+    for a, b, c in zip(*[net.parameters() for net in nets], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(c, b, rtol=1e-5, atol=1e-6)

@@ -254,12 +254,15 @@ def test_a_plain_layer_with_torchs_own_optimiser_gives_what_a_stack_of_one_does(
     assert all(plain[name].tolist() == moved[name].tolist() for name in NAMES)
 
 
-def test_moments_of_torchs_own_optimiser_over_a_stack_start_from_nothing():
+@pytest.mark.parametrize("own", [True, False])
+def test_moments_of_an_optimiser_over_a_stack_start_from_nothing(own):
     seeds = (4, 9)
     net = Sparse(seeds)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    whole = PerSeed(net, "adam", 0.02, sliced=False)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02) if own else whole
     rewiring = DeepR(net.layers, optimizer)
     run(net, optimizer, rewiring, range(2), seeds)
+    optimizer = optimizer if own else optimizer.torch
     (weight, mask), _ = weights(net)
     before = mask.clone()
     weight[1] *= -1

@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 
 F, D, H = "*fp32", "*fp64", "*bf16"
 SYNAPSE = "paraspike.ops.synapse.cuda_kernels"
-LISTS = {"pointers": "*i64", "units": "*i32", "rows": "*i64", "counts": F}
+LISTS = {"pointers": "*i64", "units": "*i32", "rows": "*i32", "counts": F}
 
 
 def synapse_jobs():
@@ -25,14 +25,17 @@ def synapse_jobs():
             yield [SYNAPSE, "weight_sums", given, tile, 1]
     for real in (F, D):
         given = {"grad": real, "out": real, "parts": real}
-        yield [SYNAPSE, "row_sums", given, {"SPLITS": 64, "ROWS": 16, "COLUMNS": 128}, 1]
+        for columns in (32, 128):
+            tile = {"STAGES": 3, "ROWS": 32, "COLUMNS": columns}
+            yield [SYNAPSE, "row_sums", given, tile, 4]
         for add in (True, False):
-            yield [SYNAPSE, "add_parts", given, {"ADD": add, "BLOCK": 256}, 4]
+            yield [SYNAPSE, "add_parts", given, {"ADD": add, "PARTS": 16, "BLOCK": 128}, 4]
     given = dict.fromkeys(("x", "weight", "bias", "out", "grad", "parts"), F)
     module = SYNAPSE.replace("kernels", "products")
-    for precision in ("ieee", "tf32", "bf16"):
+    shapes = [(precision, 64) for precision in ("ieee", "tf32x3", "tf32", "bf16")]
+    for precision, columns in [*shapes, ("ieee", 16), ("tf32x3", 32)]:
         inner, warps = (16, 8) if precision == "ieee" else (32, 4)
-        tile = {"PRECISION": precision, "STAGES": 3, "INNER": inner, "TILE": 64}
+        tile = {"PRECISION": precision, "STAGES": 3, "INNER": inner, "TILE": 64, "COLUMNS": columns}
         for biased, unit in ((True, "across"), (False, "down")):
             yield [module, "by_rows", given, tile | {"BIASED": biased, unit: 1}, warps]
         yield [module, "over_rows", given, tile, warps]
@@ -83,7 +86,7 @@ def stdp_jobs():
         yield [module, "presynaptic", given, {"ADDITIVE": option, "STAGES": 6, "BLOCK": 128}, 4]
         for learn in (True, False):
             options = dict.fromkeys(("ADDITIVE", "STRICT", "REFRACTORY", "BOUNDED"), option)
-            options |= {"LEARN": learn, "SAMPLES": 16, "ROWS": 32, "COLUMNS": 16}
+            options |= {"LEARN": learn, "SAMPLES": 16, "ROWS": 128, "COLUMNS": 8}
             yield [module, "layer", given, options, 8]
 
 

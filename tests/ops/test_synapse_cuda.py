@@ -120,6 +120,9 @@ def test_long_sums_over_rows_are_split():
         x[:, 6:].contiguous(), grad[:, 6:].contiguous(), 1, product="triton"
     )
     assert torch.equal(made[1:], alone)
+    bias = grad.new_empty(2, 70)
+    cuda_kernels.seed_sums(grad, 1, 2, bias)
+    assert torch.equal(bias, grad[1:].reshape(-1, 2, 6, 70).sum((0, 2)))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_choice_by_density_is_told():
 
 
 @pytest.mark.parametrize("form", ["lists", "dense"])
-@pytest.mark.parametrize("precision, unit", [("tf32", 2**-10), ("bf16", 2**-8)])
+@pytest.mark.parametrize("precision, unit", [("tf32x3", 2**-20), ("tf32", 2**-10), ("bf16", 2**-8)])
 def test_lower_precision_by_name(form, precision, unit):
     dense = raster((5, 2, 20), 0.3, 0, dtype=torch.float32)
     leaves = numbers((20, 24), 1, torch.float32, False), None
@@ -188,6 +191,13 @@ def test_lists_on_a_device_are_spikes_like_others():
     assert torch.equal(spikes.detached().totals.cpu(), dense.sum(0))
     for actual, expected in zip(spikes.lists, Spikes.from_dense(dense).lists, strict=True):
         assert np.array_equal(actual, expected)
+    pointers, rows, counts = spikes.on(DEVICE).by_unit(3)
+    order = [
+        (s, q, t * 3 + s) for s in range(3) for q in range(11) for t in range(6) if dense[t, s, q]
+    ]
+    assert rows[: len(order)].tolist() == [r for _, _, r in order]
+    assert counts[: len(order)].tolist() == [float(dense[r // 3, s, q]) for s, q, r in order]
+    assert pointers.tolist() == np.cumsum([0, *(dense != 0).sum(0).reshape(-1).tolist()]).tolist()
     part, weight = spikes.steps(2, 5), numbers((11, 6), 1, torch.float32, True)
     expected = reference.synapse(dense[2:5].to(DEVICE), weight, None)
     assert torch.equal(cuda.synapse(part, weight, None, form="lists"), expected)
@@ -215,7 +225,7 @@ def test_lengths_and_batches_compile_nothing_again():
 
 
 VARYING = {"batch", "per_seed", "delay", "rows_in_all", "segments", "splits", "rows_of_seed", "seeds",
-           "shift", "share", "size", "parts_in_all", "steps"}  # fmt: skip
+           "begin", "shift", "share", "size", "parts_in_all", "steps"}  # fmt: skip
 
 
 def triton_names(function):
@@ -242,6 +252,7 @@ def held_open(function):
         ({"precision": "fp8"}, "precision 'fp8'"),
         ({"form": "lists"}, "form 'lists'"),
         ({"product": "cublas"}, "product 'cublas'"),
+        ({"product": "torch", "precision": "tf32x3"}, "precision tf32x3"),
     ],
 )
 def test_what_does_not_fit_is_named(change, word):
@@ -259,13 +270,19 @@ def test_off_the_gpu_is_refused(monkeypatch):
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 def test_the_host_never_waits():
-    x = listed(raster((20, 8, 64), 0.02, 0, dtype=torch.float32), "resident")
+    def fresh():
+        # Lists that nothing has been made of yet, neither their order by neuron nor a raster.
+        return listed(raster((20, 8, 64), 0.02, 0, dtype=torch.float32), "resident")
+
     weight = torch.randn(64, 32, device=DEVICE, requires_grad=True)
+    bias = torch.randn(32, device=DEVICE, requires_grad=True)
     dense = torch.rand(20, 8, 64, device=DEVICE, requires_grad=True)
-    for form, given_ in (("lists", x), ("dense", dense), ("dense", x)):
-        cuda.synapse(given_, weight, None, 1, form=form).sum().backward()
+    for form, first, second in (
+        ("lists", fresh(), fresh()), ("dense", dense, dense), ("dense", fresh(), fresh()),
+    ):  # fmt: skip
+        cuda.synapse(first, weight, bias, 1, form=form).sum().backward()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            cuda.synapse(given_, weight, None, 1, form=form).sum().backward()
+            cuda.synapse(second, weight, bias, 1, form=form).sum().backward()
         finally:
             torch.cuda.set_sync_debug_mode("default")

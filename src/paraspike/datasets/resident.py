@@ -90,12 +90,15 @@ class ResidentEvents:
                 "ResidentEvents.batch",
             )
         shape, sizes = (self.steps, len(index), self.n_units), self.sizes[index]
+        # The mean of all recordings: what is chosen by density must not depend on a sample's neighbours, or
+        # a seed beside others would get other bits than alone.
+        events = len(index) * float(self.sizes.sum()) / max(1, len(self.sizes))
         chosen = self._sent(index)
         rows = torch.arange(self.steps, device=self.device)[:, None]
         if warp is None:
             first = chosen * self.steps + rows
             lists = self._gathered(first, torch.ones_like(first, dtype=torch.bool), sizes.sum())
-            return Spikes.from_resident(Resident(*lists, shape))
+            return Spikes.from_resident(Resident(*lists, shape, events))
         zoom = np.asarray(warp.zoom, np.float64)
         # As many output pixels show an input pixel, at most.
         most = zoom.astype(np.int64) + 1
@@ -107,8 +110,6 @@ class ResidentEvents:
         first = chosen * self.steps + torch.where(seen, pad + source, 0)
         lists = self._gathered(first, seen, (sizes * most).sum())
         lists = self._spread(*lists, shifts, zooms, (sizes * most**2).sum(), len(index))
-        # Shrinking drops events; what enlarging doubles, it also moves out of the image.
-        events = float((sizes * np.minimum(zoom, 1.0) ** 2).sum())
         return Spikes.from_resident(Resident(*lists, shape, events))
 
     def labels(self, index) -> torch.Tensor:

@@ -187,8 +187,10 @@ class DeepR:
         """What the optimiser remembers of each weight of seed number s, each [N_in, N_out]."""
         weight, optimizer = pair.weight, self.optimizer
         if isinstance(optimizer, PerSeed):
-            place = next(i for i, p in enumerate(optimizer.parameters) if p is weight)
-            weight, optimizer = optimizer.slices[place][s], optimizer.torch
+            if optimizer.slices is not None:
+                place = next(i for i, p in enumerate(optimizer.parameters) if p is weight)
+                weight = optimizer.slices[place][s]
+            optimizer = optimizer.torch
         kept = optimizer.state.get(weight, {}).values()
         kept = [v for v in kept if torch.is_tensor(v) and v.shape == weight.shape]
         return kept if weight is not pair.weight else [_stack(v)[s] for v in kept]

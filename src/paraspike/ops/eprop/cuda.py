@@ -97,7 +97,7 @@ def gradients(
     if psi.numel():
         width = psi.shape[1] * psi.shape[2]
         penalty = posts[1] if posts[2] is None else posts[2]
-        scan[(triton.cdiv(width, _BLOCK),)](
+        scan[(-(-width // _BLOCK),)](
             posts[0], posts[1], penalty, constants(psi.dtype, psi.device, *factors), gbar, len(psi), width,
             REGULARISED=regularisation is not None, ADAPTIVE=beta != 0, STAGES=_STAGES, BLOCK=_BLOCK,
             num_warps=4,

@@ -1,7 +1,6 @@
 """STDP in a layer on a GPU: one kernel for the inputs' traces, one for the layer, all steps in each."""
 
 import torch
-import triton
 
 from paraspike.errors import ReaderError
 from paraspike.neurons import LIF
@@ -11,9 +10,9 @@ from paraspike.ops.synapse.cuda import check_device
 from paraspike.spikes import Spikes
 
 _WHERE = "operator stdp, backend cuda"
-# Samples, inputs and columns multiplied at a time, warps; steps loaded ahead. The least columns that a
-# product takes, as only columns are independent; by arithmetic for an H200, not measured.
-_SAMPLES, _ROWS, _COLUMNS, _WARPS, _STAGES = 16, 32, 16, 8, 6
+# Samples, inputs and columns multiplied at a time, warps; steps loaded ahead. Few columns, as only they are
+# independent; by arithmetic for an H200, not measured.
+_SAMPLES, _ROWS, _COLUMNS, _WARPS, _STAGES = 16, 128, 8, 8, 6
 
 
 def stdp(
@@ -48,13 +47,13 @@ def stdp(
     traces = torch.empty_like(raster) if learn else raster
     if learn:
         width, block = batch * n_in, 128
-        presynaptic[(triton.cdiv(width, block),)](
+        presynaptic[(-(-width // block),)](
             raster, traces, steps, width, rule.trace_decay, rule.trace_scale,
             ADDITIVE=rule.traces_additive, STAGES=_STAGES, BLOCK=block, num_warps=4,
         )  # fmt: skip
     u, left, x_post, current = weight.new_zeros(4, batch, n)
     wmin, wmax = rule.bounds
-    layer[(triton.cdiv(n, _COLUMNS),)](
+    layer[(-(-n // _COLUMNS),)](
         raster, traces, held, fired, u, left, x_post, current, steps, batch, n_in, n,
         float(neuron.a_uu), float(neuron.a_ui), float(neuron.threshold), float(lower_bound or 0.0),
         neuron.refractory_steps, *map(float, rule.nu), float(rule.trace_decay), float(rule.trace_scale),

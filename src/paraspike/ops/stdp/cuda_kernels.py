@@ -31,14 +31,14 @@ def layer(raster, traces, weight, fired, u_of, left_of, x_post_of, current_of, s
     """Columns program_id(0) * COLUMNS onwards; equations: `stdp.reference`, `PostPre`.
 
     A sample's potential, pause, trace and current [B, N] lie in memory that stays in the cache, SAMPLES at a
-    time in registers. Barriers stand where what one thread wrote is read by others of the program.
+    time in registers. Barriers stand where what one thread wrote is read by others of the program. A step is a
+    chain of waits for memory, four for each ROWS of inputs, so that these are many and columns are few.
     """
     col = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     in_columns = col < n
     pause = tl.cast(rest, tl.int32).to(tl.float32)
     for t in range(0, steps):
         row = tl.cast(t, tl.int64) * batch
-        n_fired = tl.zeros([SAMPLES, COLUMNS], tl.float32)
         for block in range(0, batch, SAMPLES):
             b = block + tl.arange(0, SAMPLES)
             mask = (b < batch)[:, None] & in_columns[None, :]
@@ -68,8 +68,6 @@ def layer(raster, traces, weight, fired, u_of, left_of, x_post_of, current_of, s
                 else:
                     x = tl.where(hot, scale, x)
                 tl.store(x_post_of + at, x, mask=mask)
-                n_fired += s
-        any_fired = tl.sum(tl.sum(n_fired, axis=1), axis=0) > 0
         tl.debug_barrier()
         for first in range(0, n_in, ROWS):
             i = first + tl.arange(0, ROWS)
@@ -78,7 +76,10 @@ def layer(raster, traces, weight, fired, u_of, left_of, x_post_of, current_of, s
             inside = in_rows[:, None] & in_columns[None, :]
             w = tl.load(places, mask=inside, other=0)
             if LEARN:
-                for block in range(0, batch, SAMPLES):
+                down = tl.zeros([ROWS, COLUMNS], tl.float32)
+                up = tl.zeros([ROWS, COLUMNS], tl.float32)
+                # Two stages: a third takes more registers than there are where n_in is no multiple of four.
+                for block in tl.range(0, batch, SAMPLES, num_stages=2):
                     b = block + tl.arange(0, SAMPLES)
                     mask = (b < batch)[:, None] & in_columns[None, :]
                     at = b[:, None].to(tl.int64) * n + col[None, :]
@@ -86,17 +87,12 @@ def layer(raster, traces, weight, fired, u_of, left_of, x_post_of, current_of, s
                     arriving = (b < batch)[None, :] & in_rows[:, None]
                     x_post = tl.load(x_post_of + at, mask=mask, other=0)
                     s_pre = tl.load(raster + pre, mask=arriving, other=0)
-                    w = w - nu0 * tl.dot(s_pre, x_post, input_precision="ieee")
-                if any_fired:
-                    for block in range(0, batch, SAMPLES):
-                        b = block + tl.arange(0, SAMPLES)
-                        mask = (b < batch)[:, None] & in_columns[None, :]
-                        at = b[:, None].to(tl.int64) * n + col[None, :]
-                        pre = (row + b)[None, :] * n_in + i[:, None]
-                        arriving = (b < batch)[None, :] & in_rows[:, None]
-                        s = tl.load(fired + row * n + at, mask=mask, other=0)
-                        x_pre = tl.load(traces + pre, mask=arriving, other=0)
-                        w = w + nu1 * tl.dot(x_pre, s, input_precision="ieee")
+                    down = tl.dot(s_pre, x_post, down, input_precision="ieee")
+                    s = tl.load(fired + row * n + at, mask=mask, other=0)
+                    x_pre = tl.load(traces + pre, mask=arriving, other=0)
+                    up = tl.dot(x_pre, s, up, input_precision="ieee")
+                w = w - nu0 * down
+                w = w + nu1 * up
                 w = tl.minimum(tl.maximum(w, wmin), wmax)
                 tl.store(places, w, mask=inside)
             for block in range(0, batch, SAMPLES):

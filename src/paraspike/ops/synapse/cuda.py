@@ -5,6 +5,7 @@ Nothing here makes the host wait where spikes lie on the device, as lists or den
 copied there once (from page-locked memory); bits become a dense tensor on the host and are copied.
 """
 
+import math
 import os
 
 import torch
@@ -16,12 +17,12 @@ from paraspike.spikes import Spikes
 
 _WHERE = "operator synapse, backend cuda"
 # Share of non-zeros from which a product is taken instead of sums over lists. Estimated for an H200 from
-# its rates (lists: 5.5 TB/s of weights from the second-level cache; products: 50 TFLOP/s in float32, several
-# hundred on tensor cores), not measured; `benchmarks/cuda_synapse.py` measures it.
-PRODUCT_FROM = {"float32": 0.05, "tf32": 0.01, "bf16": 0.01}
+# its rates (lists: 5.5 TB/s of weights from the second-level cache; products: 45 TFLOP/s in float32, 150 in
+# tf32x3, several hundred on tensor cores else), not measured; `benchmarks/cuda_synapse.py` measures it.
+PRODUCT_FROM = {"float32": 0.05, "tf32x3": 0.03, "tf32": 0.01, "bf16": 0.01}
 # Synapses of a seed up to which products are Triton's, one launch for all seeds, instead of torch's, one and
-# two copies a seed. Chosen by counting launches and copies, not measured.
-TRITON_UP_TO = {"float32": 256 * 256, "tf32": 512 * 512, "bf16": 512 * 512}
+# two copies a seed. Chosen by counting launches and copies, not measured. torch has no tf32x3.
+TRITON_UP_TO = {"float32": 256 * 256, "tf32x3": math.inf, "tf32": 512 * 512, "bf16": 512 * 512}
 
 
 def synapse(
@@ -39,12 +40,13 @@ def synapse(
 
     Args:
         precision: of what is multiplied. "float32" (never tf32, whatever torch is set to), "tf32": products
-            by tensor cores, lists in float32; "bf16": weights, activity and gradients are rounded to
+            by tensor cores, lists in float32; "tf32x3": likewise, each factor as the sum of two of tf32, so
+            that a product is good to about 2^-20; "bf16": weights, activity and gradients are rounded to
             bfloat16 wherever they are multiplied, sums are float32. For float32 weights alone.
         form: "lists" sums weight rows over spikes, "dense" multiplies, "auto" takes lists where x has them
             and their density is below PRODUCT_FROM; a dense tensor's spikes are not counted.
-        product: who multiplies: "triton" (float32 weights alone), "torch", or "auto" by TRITON_UP_TO; the
-            number of seeds makes no difference to it.
+        product: who multiplies: "triton" (float32 weights alone), "torch" (not in tf32x3), or "auto" by
+            TRITON_UP_TO; the number of seeds makes no difference to it.
         notes: filled with `form`, `density` (None where it was not counted), `precision`, `product` and
             `product_share`, 0 or 1.
 
@@ -85,7 +87,15 @@ def chosen(x, precision: str = "float32", form: str = "auto"):
 
 
 def multiplier(weight, precision: str = "float32", product: str = "auto") -> str:
-    """ "triton" or "torch": who multiplies activity by weights [..., N_in, N_out]."""
+    """ "triton" or "torch": who multiplies activity by weights [..., N_in, N_out].
+
+    Raises:
+        ReaderError: `product` is unknown, or cannot multiply these.
+    """
+    lacks = {"triton": weight.dtype == torch.float64, "torch": precision == "tf32x3", "auto": False}
+    if lacks.get(product, True):
+        raise ReaderError(f"product {product!r} for {weight.dtype}, precision {precision}", _WHERE,
+                          "auto, torch but not in tf32x3, or triton for float32")  # fmt: skip
     if product == "auto":
         small = weight.shape[-2] * weight.shape[-1] <= TRITON_UP_TO[precision]
         product = "triton" if small and weight.dtype == torch.float32 else "torch"
@@ -223,11 +233,8 @@ def _check(x, weight, bias, delay, precision, form, product):
         raise ReaderError(f"delay = {delay!r}", _WHERE, "a whole number of steps")
     if precision not in PRECISIONS or (precision != "float32" and weight.dtype != torch.float32):
         raise ReaderError(f"precision {precision!r} for {weight.dtype}", _WHERE,
-                          f"one of {', '.join(PRECISIONS)}, the last two for float32")  # fmt: skip
+                          f"one of {', '.join(PRECISIONS)}, all but the first for float32")  # fmt: skip
     if form not in ("auto", "lists", "dense") or (form == "lists" and not isinstance(x, Spikes)):
         raise ReaderError(f"form {form!r} for {type(x).__name__}", _WHERE,
                           "auto, lists (for Spikes) or dense")  # fmt: skip
-    doubles = product == "triton" and weight.dtype == torch.float64
-    if product not in ("auto", "torch", "triton") or doubles:
-        raise ReaderError(f"product {product!r} for {weight.dtype}", _WHERE,
-                          "auto, torch, or triton for float32")  # fmt: skip
+    multiplier(weight, precision, product)

@@ -11,8 +11,9 @@ import triton.language as tl
 _COLUMNS, _EVENTS = 128, 8
 # Programs that fill a GPU a few times over; a weight gradient with fewer is split along its events.
 _ENOUGH, _MOST_SPLITS = 2048, 16
-# Parts that the sum over all rows of a seed is split into, whatever their number.
-ROW_SPLITS = 64
+# Parts at most that the sum over all rows of a seed is split into, and rows of a part at least; rows and steps
+# of the loop under way at once, which is what keeps a GPU's memory busy; parts added up at a time.
+_ROW_SPLITS, _LEAST, _ROWS, _STAGES, _PARTS = 128, 128, 32, 3, 16
 
 
 @triton.jit(do_not_specialize=["batch", "per_seed", "delay"])
@@ -62,7 +63,7 @@ def weight_sums(grad, pointers, rows, counts, out, batch, rows_in_all, delay, se
     for first in range(low, high, EVENTS):
         at = first + tl.arange(0, EVENTS)
         valid = at < high
-        row = tl.load(rows + at, mask=valid, other=0) + late
+        row = tl.load(rows + at, mask=valid, other=0).to(tl.int64) + late
         valid = valid & (row < rows_in_all)
         count = tl.load(counts + at, mask=valid, other=0).to(real)
         places = grad + row[:, None] * n + col[None, :]
@@ -71,44 +72,49 @@ def weight_sums(grad, pointers, rows, counts, out, batch, rows_in_all, delay, se
     tl.store(out + (part.to(tl.int64) * segments + segment) * n + col, total, mask=within)
 
 
-@triton.jit(do_not_specialize=["batch", "per_seed", "delay", "rows_of_seed", "seeds"])
-def row_sums(grad, out, batch, per_seed, delay, rows_of_seed, seeds, n, SPLITS: tl.constexpr,
-             ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # fmt: skip
-    """out[k, s] = sum over the k-th part of the rows of seed s, steps from `delay` on."""
-    seed, part = tl.program_id(0).to(tl.int64), tl.program_id(2).to(tl.int64)
+@triton.jit(do_not_specialize=["batch", "per_seed", "begin", "rows_of_seed", "share", "seeds"])
+def row_sums(grad, out, batch, per_seed, begin, rows_of_seed, share, seeds, n,
+             STAGES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # fmt: skip
+    """out[k, s] = sum over the k-th part of the rows of seed s, from row `begin` on."""
+    seed, part = tl.program_id(0).to(tl.int64), tl.program_id(2)
     col = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     within = col < n
     real = out.dtype.element_ty
-    begin = tl.cast(delay, tl.int64) * per_seed
-    share = (rows_of_seed - begin + SPLITS - 1) // SPLITS
     low = begin + part * share
     high = tl.minimum(low + share, rows_of_seed)
-    total = tl.zeros([COLUMNS], real)
-    for first in range(low, high, ROWS):
+    total = tl.zeros([ROWS, COLUMNS], real)
+    for first in tl.range(low, high, ROWS, num_stages=STAGES):
+        # 32 bits where a seed's rows fit them: a division of 64 costs more than the sum.
         q = first + tl.arange(0, ROWS)
-        row = q // per_seed * batch + seed * per_seed + q % per_seed
+        row = (q // per_seed).to(tl.int64) * batch + seed * per_seed + q % per_seed
         places = grad + row[:, None] * n + col[None, :]
         mask = (q < high)[:, None] & within[None, :]
-        total += tl.sum(tl.load(places, mask=mask, other=0).to(real), axis=0)
-    tl.store(out + (part * seeds + seed) * n + col, total, mask=within)
+        total += tl.load(places, mask=mask, other=0)
+    place = (part.to(tl.int64) * seeds + seed) * n + col
+    tl.store(out + place, tl.sum(total, axis=0), mask=within)
 
 
 @triton.jit(do_not_specialize=["size", "parts_in_all"])
-def add_parts(parts, out, size, parts_in_all, ADD: tl.constexpr, BLOCK: tl.constexpr):
-    """out = (out +) parts[0] + parts[1] + ..., each of `size` numbers, in this order."""
+def add_parts(
+    parts, out, size, parts_in_all, ADD: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """out = (out +) the sum of all parts, each of `size` numbers; the same order for each number."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     within = at < size
-    total = tl.zeros([BLOCK], out.dtype.element_ty)
+    total = tl.zeros([PARTS, BLOCK], out.dtype.element_ty)
+    for first in range(0, parts_in_all, PARTS):
+        k = first + tl.arange(0, PARTS)
+        places = parts + k[:, None].to(tl.int64) * size + at[None, :]
+        total += tl.load(places, mask=(k < parts_in_all)[:, None] & within[None, :], other=0)
+    made = tl.sum(total, axis=0)
     if ADD:
-        total = tl.load(out + at, mask=within, other=0)
-    for k in range(0, parts_in_all):
-        total += tl.load(parts + tl.cast(k, tl.int64) * size + at, mask=within, other=0)
-    tl.store(out + at, total, mask=within)
+        made += tl.load(out + at, mask=within, other=0)
+    tl.store(out + at, made, mask=within)
 
 
 def columns_of(n: int) -> int:
     """Columns of a block, for rows of n."""
-    return min(_COLUMNS, max(16, triton.next_power_of_2(n)))
+    return min(_COLUMNS, max(16, 1 << (n - 1).bit_length()))
 
 
 def list_currents(weight, bias, lists, delay, seeds, out):
@@ -116,7 +122,7 @@ def list_currents(weight, bias, lists, delay, seeds, out):
     steps, batch, n = out.shape
     columns = columns_of(n)
     if out.numel():
-        currents[steps * batch, triton.cdiv(n, columns)](
+        currents[steps * batch, -(-n // columns)](
             weight, weight if bias is None else bias, lists.row_pointers, lists.units, lists.counts, out,
             batch, batch // seeds, delay, weight.shape[1], n,
             BIASED=bias is not None, EVENTS=_EVENTS, COLUMNS=columns, num_warps=1,
@@ -131,10 +137,10 @@ def list_weight_sums(grad, lists, delay, seeds, out):
         return
     pointers, rows, counts = lists.by_unit(seeds)
     # From the widths of one seed alone, so that others beside it change no bit.
-    programs = n_in * triton.cdiv(n, columns)
+    programs = n_in * -(-n // columns)
     splits = min(_MOST_SPLITS, max(1, _ENOUGH // programs))
     parts = out if splits == 1 else out.new_empty(splits, *out.shape)
-    weight_sums[seeds * n_in, triton.cdiv(n, columns), splits](
+    weight_sums[seeds * n_in, -(-n // columns), splits](
         grad, pointers, rows, counts, parts, batch, steps * batch, delay, seeds * n_in, splits, n,
         EVENTS=_EVENTS, COLUMNS=columns, num_warps=1,
     )  # fmt: skip
@@ -147,19 +153,23 @@ def seed_sums(grad, delay, seeds, out):
     steps, batch, n = grad.shape
     if not out.numel():
         return
-    columns = columns_of(n)
-    parts = out.new_empty(ROW_SPLITS, *out.shape)
-    row_sums[seeds, triton.cdiv(n, columns), ROW_SPLITS](
-        grad, parts, batch, max(1, batch // seeds), min(delay, steps), steps * batch // seeds, seeds, n,
-        SPLITS=ROW_SPLITS, ROWS=16, COLUMNS=columns, num_warps=1,
+    columns, per_seed = columns_of(n), batch // seeds
+    begin, rows = min(delay, steps) * per_seed, steps * per_seed
+    # From the rows of one seed alone, as above.
+    splits = max(1, min(_ROW_SPLITS, (rows - begin) // _LEAST))
+    parts = out if splits == 1 else out.new_empty(splits, *out.shape)
+    row_sums[seeds, -(-n // columns), splits](
+        grad, parts, batch, max(1, per_seed), begin, rows, -(-(rows - begin) // splits), seeds, n,
+        STAGES=_STAGES, ROWS=_ROWS, COLUMNS=columns, num_warps=4,
     )  # fmt: skip
-    sum_parts(parts, out)
+    if splits > 1:
+        sum_parts(parts, out)
 
 
 def sum_parts(parts, out, add=False):
-    """Parts [K, ...] added up in order, into or onto out [...]."""
-    size, block = out.numel(), 256
+    """Parts [K, ...] added up in one order, into or onto out [...]."""
+    size, block = out.numel(), 128
     if size:
-        add_parts[(triton.cdiv(size, block),)](
-            parts, out, size, len(parts), ADD=add, BLOCK=block, num_warps=4
+        add_parts[(-(-size // block),)](
+            parts, out, size, len(parts), ADD=add, PARTS=_PARTS, BLOCK=block, num_warps=4
         )

@@ -10,12 +10,12 @@ import triton.language as tl
 
 from paraspike.ops.synapse.cuda_kernels import sum_parts
 
-# Rows or inputs, and columns of a tile; terms and warps, in float32 such that no registers are spilled; parts
-# of a weight gradient's sum at most, and rows of a part at least. By arithmetic for an H200, not measured.
+# Rows or inputs, and columns of a tile at most; terms and warps, in float32 such that nothing is spilled; parts
+# of a weight gradient at most, and rows of a part at least. By arithmetic for an H200, not measured.
 _TILE, _STAGES = 64, 3
-_INNER = {"float32": 16, "tf32": 32, "bf16": 32}
-_WARPS = {"float32": 8, "tf32": 4, "bf16": 4}
-_TILES, _MOST_PARTS, _ROWS_OF_PART = 512, 32, 512
+_INNER = {"float32": 16, "tf32x3": 32, "tf32": 32, "bf16": 32}
+_WARPS = {"float32": 8, "tf32x3": 4, "tf32": 4, "bf16": 4}
+_TILES, _MOST_PARTS, _ROWS_OF_PART = 512, 64, 512
 
 
 @triton.jit
@@ -35,16 +35,18 @@ def multiplied(a, b, total, PRECISION: tl.constexpr):
 @triton.jit(do_not_specialize=["batch", "per_seed", "rows_of_seed", "shift", "rows_in_all"])
 def by_rows(x, weight, bias, out, batch, per_seed, rows_of_seed, shift, rows_in_all, n_in, n, down, across,
             BIASED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, INNER: tl.constexpr,
-            TILE: tl.constexpr):  # fmt: skip
+            TILE: tl.constexpr, COLUMNS: tl.constexpr):  # fmt: skip
     """out[r] = bias + x[r - shift * batch] times its seed's matrix [n_in, n] of strides (down, across)."""
-    seed = tl.program_id(2).to(tl.int64)
-    q = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
-    col = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    seed = tl.program_id(1).to(tl.int64)
+    # Blocks of columns first, so that x is read from memory once and from the cache for the others.
+    blocks = tl.cdiv(n, COLUMNS)
+    q = (tl.program_id(0) // blocks).to(tl.int64) * TILE + tl.arange(0, TILE)
+    col = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
     row = q // per_seed * batch + seed * per_seed + q % per_seed
     source = row - tl.cast(shift, tl.int64) * batch
     own = q < rows_of_seed
     seen = own & (source >= 0) & (source < rows_in_all)
-    total = tl.zeros([TILE, TILE], tl.float32)
+    total = tl.zeros([TILE, COLUMNS], tl.float32)
     base = weight + seed * n_in * n
     for first in tl.range(0, n_in, INNER, num_stages=STAGES):
         k = first + tl.arange(0, INNER)
@@ -61,27 +63,28 @@ def by_rows(x, weight, bias, out, batch, per_seed, rows_of_seed, shift, rows_in_
 
 @triton.jit(do_not_specialize=["batch", "per_seed", "rows_of_seed", "delay", "share", "seeds"])
 def over_rows(x, grad, parts, batch, per_seed, rows_of_seed, delay, share, seeds, n_in, n,
-              PRECISION: tl.constexpr, STAGES: tl.constexpr, INNER: tl.constexpr,
-              TILE: tl.constexpr):  # fmt: skip
+              PRECISION: tl.constexpr, STAGES: tl.constexpr, INNER: tl.constexpr, TILE: tl.constexpr,
+              COLUMNS: tl.constexpr):  # fmt: skip
     """parts[k, s] = sum over the k-th part of a seed's rows of x(t - delay) grad(t), a tile of it."""
-    across = tl.cdiv(n, TILE)
-    i = tl.program_id(0) // across * TILE + tl.arange(0, TILE)
-    col = tl.program_id(0) % across * TILE + tl.arange(0, TILE)
-    seed, part = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
-    begin = tl.cast(delay, tl.int64) * per_seed
-    low = begin + part * share
-    high = tl.minimum(low + share, tl.cast(rows_of_seed, tl.int64))
-    total = tl.zeros([TILE, TILE], tl.float32)
+    blocks = tl.cdiv(n, COLUMNS)
+    i = tl.program_id(0) // blocks * TILE + tl.arange(0, TILE)
+    col = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
+    seed, part = tl.program_id(1).to(tl.int64), tl.program_id(2)
+    low = delay * per_seed + part * share
+    high = tl.minimum(low + share, rows_of_seed)
+    late = tl.cast(delay, tl.int64) * batch
+    total = tl.zeros([TILE, COLUMNS], tl.float32)
     for first in tl.range(low, high, INNER, num_stages=STAGES):
+        # 32 bits where a seed's rows fit them: a division of 64 in the loop costs as much as the product.
         q = first + tl.arange(0, INNER)
-        row = q // per_seed * batch + seed * per_seed + q % per_seed
-        source = row - tl.cast(delay, tl.int64) * batch
+        row = (q // per_seed).to(tl.int64) * batch + seed * per_seed + q % per_seed
+        source = row - late
         mask = (i < n_in)[:, None] & (q < high)[None, :]
         lines = tl.load(x + source[None, :] * n_in + i[:, None], mask=mask, other=0)
         mask = (q < high)[:, None] & (col < n)[None, :]
         g = tl.load(grad + row[:, None] * n + col[None, :], mask=mask, other=0)
         total = multiplied(lines, g, total, PRECISION)
-    place = ((part * seeds + seed) * n_in + i[:, None]) * n + col[None, :]
+    place = ((part.to(tl.int64) * seeds + seed) * n_in + i[:, None]) * n + col[None, :]
     tl.store(parts + place, total, mask=(i < n_in)[:, None] & (col < n)[None, :])
 
 
@@ -91,16 +94,21 @@ def _named(precision, device):
     return "ieee" if precision == "float32" else precision
 
 
+def _columns(n):
+    return min(_TILE, max(16, 1 << (n - 1).bit_length()))
+
+
 def _rows(x, weight, bias, out, shift, strides, precision):
     steps, batch, n_in = x.shape
     seeds, n = len(weight), out.shape[2]
     if out.numel() and n_in:
-        per_seed = batch // seeds
-        grid = triton.cdiv(steps * per_seed, _TILE), triton.cdiv(n, _TILE), seeds
+        per_seed, columns = batch // seeds, _columns(n)
+        grid = -(-(steps * per_seed) // _TILE) * -(-n // columns), seeds
         by_rows[grid](
             x, weight, weight if bias is None else bias, out, batch, per_seed, steps * per_seed, shift,
             steps * batch, n_in, n, *strides, BIASED=bias is not None, PRECISION=_named(precision, x.device),
-            STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE, num_warps=_WARPS[precision],
+            STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE, COLUMNS=columns,
+            num_warps=_WARPS[precision],
         )  # fmt: skip
     return out
 
@@ -129,13 +137,15 @@ def to_weights(x, grad, delay: int, seeds: int, precision: str):
     rows = max(0, steps - delay) * (batch // seeds)
     if not rows or not out.numel():
         return out
-    tiles = triton.cdiv(n_in, _TILE) * triton.cdiv(n, _TILE)
-    splits = max(1, min(_MOST_PARTS, _TILES // tiles, triton.cdiv(rows, _ROWS_OF_PART)))
-    share = triton.cdiv(triton.cdiv(rows, splits), _INNER[precision]) * _INNER[precision]
+    columns = _columns(n)
+    tiles = -(-n_in // _TILE) * -(-n // columns)
+    splits = max(1, min(_MOST_PARTS, _TILES // tiles, -(-rows // _ROWS_OF_PART)))
+    inner = _INNER[precision]
+    share = -(-rows // (splits * inner)) * inner
     parts = out if splits == 1 else out.new_empty(splits, *out.shape)
     over_rows[tiles, seeds, splits](
         x, grad, parts, batch, batch // seeds, steps * (batch // seeds), delay, share, seeds, n_in, n,
-        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=_INNER[precision], TILE=_TILE,
+        PRECISION=_named(precision, x.device), STAGES=_STAGES, INNER=inner, TILE=_TILE, COLUMNS=columns,
         num_warps=_WARPS[precision],
     )  # fmt: skip
     if splits > 1:

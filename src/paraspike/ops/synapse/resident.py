@@ -63,11 +63,13 @@ class Resident:
         return Resident(pointers, self.units, self.counts, (stop - start, batch, n), share)
 
     def rows(self) -> torch.Tensor:
-        """The row of each entry, int64 [room]; T*B where it belongs to none."""
+        """The row of each entry [room], T*B where it belongs to none; int32 if that holds T*B, else int64."""
         entries = torch.arange(len(self.units), device=self.units.device)
-        rows = torch.searchsorted(self.row_pointers, entries, right=True) - 1
         last = self.shape[0] * self.shape[1]
-        return torch.where(rows < 0, last, rows)
+        rows = torch.searchsorted(
+            self.row_pointers, entries, right=True, out_int32=last < 2**31 - 1
+        )
+        return torch.where(rows == 0, last, rows - 1)
 
     def dense(self, dtype=torch.float32) -> torch.Tensor:
         """The raster [T, B, N]."""
@@ -75,20 +77,22 @@ class Resident:
         rows = self.rows()
         inside = rows < steps * batch
         # What belongs to no row is put on a place of its own behind the raster.
-        places = torch.where(inside, rows * n + self.units, steps * batch * n)
+        places = torch.where(inside, rows.long() * n + self.units, steps * batch * n)
         flat = torch.zeros(steps * batch * n + 1, dtype=dtype, device=self.units.device)
         return flat.scatter_(0, places, self.counts.to(dtype))[:-1].reshape(self.shape)
 
     def by_unit(self, seeds: int = 1):
-        """The events ordered by (seed, neuron) and by row within: (pointers int64 [S*N + 1], rows int64
-        [room], counts [room]). Sorted once, then kept."""
+        """The events ordered by (seed, neuron) and by row within: (pointers int64 [S*N + 1], rows [room],
+        int32 or int64, counts [room]). Sorted once, then kept."""
         if seeds not in self._by_unit:
             steps, batch, n = self.shape
             rows = self.rows()
-            key = rows % max(1, batch) // max(1, batch // seeds) * n + self.units
+            wide = rows if seeds * n < 2**31 else rows.long()
+            key = wide % max(1, batch) // max(1, batch // seeds) * n + self.units
             key = torch.where(rows < steps * batch, key, seeds * n)
-            if seeds * n < 2**31:
-                key = key.int()
+            if seeds * n < 2**15:
+                # A sort passes once over all entries for every 8 bits of their keys' type.
+                key = key.short()
             key, order = torch.sort(key, stable=True)
             wanted = torch.arange(seeds * n + 1, device=key.device, dtype=key.dtype)
             pointers = torch.searchsorted(key, wanted)

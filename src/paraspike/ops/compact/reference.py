@@ -49,8 +49,7 @@ def lists(fired, near, slots: int, policy: str = "first", offset=None, potential
 
 def spread(ids, counts, n: int):
     """bool [T, B, N] twice: the spikes in the lists, and all their entries."""
-    kept, listed = (torch.zeros(*ids.shape[:2], n + 1, dtype=torch.bool) for _ in range(2))
-    kept, listed = kept.to(ids.device), listed.to(ids.device)
+    kept, listed = (ids.new_zeros(*ids.shape[:2], n + 1, dtype=torch.bool) for _ in range(2))
     slot = torch.arange(ids.shape[-1], device=ids.device)
     kept.scatter_(2, torch.where(slot < counts[..., :1], ids, n), True)
     listed.scatter_(2, torch.where(slot < counts[..., 1:], ids, n), True)

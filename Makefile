@@ -17,10 +17,12 @@ all: .venv/installed
 test: .venv/installed
 	$(ONE_COUNT) pytest -n 2 --dist loadfile --durations=10
 
-# The CUDA backend's tests: on the GPU, or under Triton's interpreter where there is none.
+# The CUDA backend's tests: on the GPU, or under Triton's interpreter where there is none; and without the
+# interpreter on a device that computes nothing.
 test-cuda: .venv/triton
 	TRITON_INTERPRET=$$(python -c 'import torch; print(int(not torch.cuda.is_available()))') \
 	$(ONE_COUNT) pytest -n 2 --dist loadfile --durations=10 -rs tests/test_backends.py $$(find tests -name 'test_*cuda*.py' | sort)
+	$(ONE_COUNT) pytest -rs tests/test_fake_cuda.py
 
 # The tests that compare with other SNN libraries, beside all of those that `make bench` installs.
 test-peers: .venv-bench/installed

@@ -57,7 +57,10 @@ def hand_on(layer, out, potential, draws) -> Spikes:
         near = (distance > low) & (distance < high)
     if layer.policy == "random":
         draws = layer.own_draws(out.shape[1]) if draws is None else draws
-        offset = offsets(layer, draws, out.shape[0]).to(out.carrier.device)
+        offset = offsets(layer, draws, out.shape[0])
+        if out.carrier.is_cuda:
+            # From pinned memory the copy is queued without waiting for the device.
+            offset = offset.pin_memory().to(out.carrier.device, non_blocking=True)
     out, layer.counts, layer.lost = layer.ops.compact(
         out, near, layer.capacity, layer.policy, offset, potential
     )

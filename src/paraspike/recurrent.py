@@ -136,21 +136,24 @@ class RecurrentNetwork(Arrays):
         self.depth = len(layers)
         self.layers = nn.ModuleList([*layers, *readouts])
         if feedback != "symmetric" and rule == "eprop":
-            self._draw_feedback(readouts, forgetting if feedback == "adaptive" else None)
+            self._draw_feedback(readouts, feedback == "adaptive")
         self.to(backends.device(self.ops.backend))
+        if feedback == "adaptive" and rule == "eprop":
+            # Where they stay from now on.
+            for i, layer in enumerate(readouts):
+                _mirror(layer.weight, getattr(self, f"feedback{i}"), forgetting)
 
-    def _draw_feedback(self, readouts, forgetting):
+    def _draw_feedback(self, readouts, learns):
         for i, layer in enumerate(readouts):
             bound = (3 / layer.n_in) ** 0.5
             stack = [
                 uniform(s, f"init/feedback{i}", [0], layer.n_in, layer.n_out) for s in self.seeds
             ]
             drawn = torch.stack([torch.from_numpy(b[:, 0]) * 2 * bound - bound for b in stack])
-            if forgetting is None:
+            if learns:
+                self.register_parameter(f"feedback{i}", nn.Parameter(drawn))
+            else:
                 self.register_buffer(f"feedback{i}", drawn)
-                continue
-            self.register_parameter(f"feedback{i}", nn.Parameter(drawn))
-            _mirror(layer.weight, getattr(self, f"feedback{i}"), forgetting)
 
     def forward(self, x: Spikes, draws: Draws | None = None) -> Activity:
         hidden, readout = [], 0

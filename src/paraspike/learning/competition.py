@@ -79,7 +79,7 @@ class Competition:
         """Let each image's winner learn it; returns the winners, [B]."""
         held = self.handicap * (self.wins - self.wins.mean())
         winners = (self.respond(spikes) - held).argmax(1)
-        raster = spikes.dense()
+        raster = spikes.dense().to(winners.device)
         for j in winners.unique().tolist():
             own = Spikes.from_dense(raster[:, winners == j].contiguous())
             column = self.weights[:, [j]].contiguous()

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from paraspike import backends, training
-from paraspike.batches import kept_on
+from paraspike.batches import kept_on, labels_of
 from paraspike.errors import ReaderError
 from paraspike.evaluation import Arm, Evaluation, evaluate
 from paraspike.learning import eventprop
@@ -130,7 +130,6 @@ class AsGeNN(Trainee):
     def listen(self, x, labels, learn: bool):
         """Per seed: the mean loss of a step, and whether its readout, summed over time, is right [B]."""
         count, steps = len(self.streams), x.shape[0]
-        labels = labels.to(self.held[0].device)
         targets, heard = labels.chunk(count), [[] for _ in self.streams]
         for t in range(0, steps, self.chunk):
             # A raster of one chunk at a time, for whole recordings of a batch need gigabytes.
@@ -156,9 +155,10 @@ class AsGeNN(Trainee):
             flat, owner = np.tile(index, len(seeds)), np.repeat(seeds, size)
             kept = kept_on(self.network)
             x = training.make_batch(data, flat, owner, self.settings.dt, device=kept)
-            labels = torch.from_numpy(data.labels[flat])
+            labels = labels_of(data, flat, self.settings.dt, None, self.network)
             found = self.listen(x, labels, learn=False)
-            hits += [float(hit[: len(data) - start].sum()) for _, hit in found]
+            right = torch.stack([hit[: len(data) - start].sum() for _, hit in found])
+            hits += right.cpu().numpy()
         nothing = np.full(len(seeds), np.nan)
         return Evaluation(100 * hits / len(data), nothing, None, None)
 

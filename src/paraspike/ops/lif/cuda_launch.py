@@ -73,7 +73,9 @@ class Kept:
 def device_coefficients(neuron: LIF, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """`options.coefficients` where kernels read them, in x's own dtype."""
     given = coefficients(neuron, "float64" if dtype == torch.float64 else "float32")
-    return torch.tensor([float(v) for v in given], dtype=dtype, device=device)
+    held = torch.tensor([float(v) for v in given], dtype=dtype)
+    # From pinned memory the copy is queued without waiting for the device.
+    return held.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else held
 
 
 def on(device: torch.device):

@@ -5,7 +5,7 @@ from benchmarks import cuda_table2
 from paraspike.datasets import load
 from paraspike.errors import ReaderError
 
-SMALL = {"dt": 0.05, "hidden": (5, 4), "seeds": (0, 1), "batch": 4, "backend": "reference"}
+SMALL = {"dt": 0.1, "hidden": (5, 4), "seeds": (0, 1), "batch": 4, "backend": "reference"}
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_time_that_is_over_keeps_the_epochs_that_were(few):
     assert first.rounds == second.rounds == whole.rounds == []
     assert "time given was over" in first.notes[0] and "0 of 2 cells" in whole.notes[0]
     train = cuda_table2.load("cochlea", "train")
-    network = cuda_table2.build("ReLU", train, 0.05, (5, 4), (0, 1), backend="reference")
-    settings = cuda_table2.spsn.settings("basic", dt=0.05, epochs=5, batch_size=4)
+    network = cuda_table2.build("ReLU", train, 0.1, (5, 4), (0, 1), backend="reference")
+    settings = cuda_table2.spsn.settings("basic", dt=0.1, epochs=5, batch_size=4)
     arm = cuda_table2.Timed(network, settings, None, "", until=0.0)
     case = cuda_table2.Case("W", 1, 1, "", "", None)
     cuda_table2._train(case, arm, train, None)

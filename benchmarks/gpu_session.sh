@@ -25,11 +25,11 @@ step 60 "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache
 step 20 nvidia-smi --query-gpu=name,driver_version,clocks.sm,temperature.gpu --format=csv,noheader
 case $1 in
 1)
-    step 260 env OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 PARASPIKE_THREADS=1 \
+    step 230 env OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 PARASPIKE_THREADS=1 \
         "$python" -m pytest -q -n 8 --dist loadfile -rfE --tb=short --maxfail=60 tests/test_backends.py \
         $(find tests -name 'test_*cuda*.py' | sort)
     step 80 "$python" -m benchmarks.cuda layer --seconds 60 --output "$kept"
-    step 300 "$python" -m benchmarks.cuda_tables --seconds 200 --output "$kept"
+    step 300 "$python" -m benchmarks.cuda_tables --seconds 225 --output "$kept"
     ;;
 2)
     step 230 "$python" -m benchmarks.cuda networks --no-compile --seconds 180 --output "$kept"
@@ -40,7 +40,7 @@ case $1 in
     ;;
 3)
     for split in train test; do
-        step 60 "$python" -m benchmarks.pack_shd unpack ".shd/shd_$split.npz" "/tmp/data/shd/shd_$split.h5"
+        step 120 "$python" -m benchmarks.pack_shd unpack ".shd/shd_$split.npz" "/tmp/data/shd/shd_$split.h5"
     done
     step 430 "$python" -m benchmarks.cuda table2 --epochs 10 --seconds 350 --output "$kept"
     step 150 "$python" -m paraspike.papers.spsn epoch_time dataset=shd allow_unverified_data=true \

@@ -6,12 +6,13 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks import cuda_lif, cuda_spsn, cuda_synapse, floors, workloads
+from benchmarks import cuda_lif, cuda_spsn, floors, workloads
 from benchmarks.compare import densities, differences
 from benchmarks.cuda_turns import Case
 from benchmarks.libraries import OURS, YARDSTICK, adapter, versions
 from paraspike import __version__, backends
 from paraspike.neurons import cuba
+from paraspike.papers import spsn
 
 PEERS = ("snntorch", "spikingjelly", YARDSTICK)
 LAYER = {"steps": 500, "batch": 64, "neurons": 1024}
@@ -40,8 +41,8 @@ def _case(workload, steps, batch, library, mode, start, traffic) -> Case:
 
 
 def layer(steps=500, batch=64, neurons=1024, device="cuda") -> Iterator[list[Case]]:
-    """A LIF layer over given currents [T, B, N], forward + backward: ours, both ways back, and the peers; the
-    same for current-based LIF, where ours is beside the memory floor alone."""
+    """A LIF layer over given currents [T, B, N], forward + backward: ours, both ways back, and the peers; ours
+    alone, beside the memory floor, of current-based LIF and of SPSN."""
     name = f"LIF layer of {neurons}"
     traffic = float(cuda_lif.FLOOR_BYTES * steps * batch * neurons)
     data = partial(_currents, steps, batch, neurons, device)
@@ -63,6 +64,15 @@ def layer(steps=500, batch=64, neurons=1024, device="cuda") -> Iterator[list[Cas
     current = cuba(1e-3, 5e-3, 1e-2)
     title = f"current-based {name}"
     yield [case(OURS, f"keeps {keep}", ours(current, keep), title) for keep in keeps]
+    fire, names = backends.operator("integrate_and_fire", "cuda"), np.arange(batch)
+    traffic = float(cuda_spsn.NEURON_BYTES * steps * batch * neurons)
+    for form in spsn.STOCHASTIC:
+        neuron = spsn.neuron(form, cuda_spsn.DT)
+
+        def make(neuron=neuron):
+            return lambda x: fire(x, neuron, 0, "spike", names, 0)
+
+        yield [case(OURS, "fused", make, f"{form} layer of {neurons}")]
 
 
 def _currents(steps, batch, neurons, device):
@@ -73,8 +83,9 @@ def _currents(steps, batch, neurons, device):
 
 def _both(function, x, grad):
     def call():
-        x.grad = None
         function(x).backward(grad)
+        # Not before the call: its memory would count as one that a call finds.
+        x.grad = None
 
     return call
 
@@ -132,8 +143,8 @@ def network(workload, compiled=True, device="cuda") -> list[Case]:
 def figure5(
     lengths=cuda_spsn.LENGTHS, batches=cuda_spsn.BATCHES, limit=20.0, arms=None
 ) -> Iterator:
-    """The published layer's training step at each length and batch; an arm that would take longer than `limit`
-    by its last length, were it quadratic, is left out there."""
+    """The published layer's training step at each length and batch, batch 1 first; an arm that would take
+    longer than `limit` seconds by its last two lengths is left out there."""
     layers = cuda_spsn.layers_by_arm(arms)
     for batch in batches:
         known = {}
@@ -143,14 +154,17 @@ def figure5(
             group = []
             for arm, module in layers.items():
                 start = partial(_training, module, x, draws)
-                case = _case(FIGURE5, steps, batch, OURS, arm, start, traffic)
+                case = _case(FIGURE5, steps, batch, OURS, "forward + backward", start, traffic)
+                case.arm = arm
                 if why := cuda_spsn.too_long(known.get(arm), steps, limit):
                     case.start = None
                     case.notes.append(f"left out: {why}")
                 group.append(case)
             yield group
             # By now they have been timed.
-            known |= {c.mode: (steps, float(np.median(c.rounds))) for c in group if c.rounds}
+            for case in group:
+                if case.rounds:
+                    known.setdefault(case.arm, []).append((steps, float(np.median(case.rounds))))
 
 
 def _training(module, x, draws):
@@ -159,34 +173,3 @@ def _training(module, x, draws):
         module(x, draws).sum().backward()
 
     return call
-
-
-def projection(
-    sizes=cuda_synapse.SIZES,
-    densities=cuda_synapse.DENSITIES,
-    precisions=cuda_synapse.PRECISIONS,
-    device="cuda",
-) -> Iterator[list[Case]]:
-    """A synapse's forward pass and weight gradient by sums over lists and by a product, side by side."""
-    for precision in precisions:
-        for steps, batch, n_in, n in sizes:
-            for density in densities:
-                name = f"projection {n_in}x{n}, {100 * density:g} %, {precision}"
-                given = (steps, batch, n_in, n, density, precision, device)
-                # The lists, the weights or their gradient, and the currents or theirs.
-                rows = steps * batch
-                traffic = 8.0 * rows * (n_in * density + 1) + 4.0 * (n_in * n + rows * n)
-                made = {}
-                yield [
-                    _case(name, steps, batch, OURS, way, partial(_way, made, way, *given), traffic)
-                    for way in cuda_synapse.WAYS
-                ]
-
-
-def _way(made, way, steps, batch, n_in, n, density, precision, device):
-    if not made:
-        spikes = cuda_synapse.resident((steps, batch, n_in), density, device=device)
-        weight = torch.randn(1, n_in, n, device=device)
-        grad = torch.randn(steps, batch, n, device=device)
-        made |= cuda_synapse.ways(spikes, weight, grad, precision)
-    return torch.no_grad()(made[way])

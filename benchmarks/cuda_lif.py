@@ -1,6 +1,6 @@
-"""The fused LIF layer on a GPU against its memory floor: `python -m benchmarks.cuda_lif` prints it as JSON."""
+"""LIF layers on a GPU under different launches, against the memory floor, for `benchmarks.cuda_tables`."""
 
-import json
+import os
 import time
 
 import torch
@@ -25,6 +25,13 @@ def unavailable() -> str | None:
     return None
 
 
+def cannot_run() -> str | None:
+    """Why nothing can be timed here, or None."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return "TRITON_INTERPRET=1 is set; kernels under an interpreter have no speed"
+    return unavailable()
+
+
 def fused_layer(steps: int = 500, batch: int = 64, neurons: int = 1024, repeats: int = 50) -> dict:
     """Seconds of the fused layer, forward + backward, over given input currents [T, B, N].
 
@@ -32,7 +39,7 @@ def fused_layer(steps: int = 500, batch: int = 64, neurons: int = 1024, repeats:
         {"unavailable": why} where it cannot run; else device, sizes, copy_bytes_per_s (read + written),
         floor_s, and under "potential" and "states", the two ways back: seconds (device time of one pass,
         `repeats` queued passes between two events), queued_s (the host's part of it: where it is the larger,
-        the device waits for launches), over_floor, bytes_per_s of its own traffic, peak_bytes.
+        the device waits for launches), over_floor, bytes_per_s of its own traffic.
     """
     if why := unavailable():
         return {"unavailable": why}
@@ -54,21 +61,29 @@ def fused_layer(steps: int = 500, batch: int = 64, neurons: int = 1024, repeats:
             x.grad = None
             cuda.lif(x, neuron, keep=keep).backward(grad)
 
-        torch.cuda.reset_peak_memory_stats()
         seconds, queued = timed(both, repeats)
         out[keep] = {
             "seconds": seconds, "queued_s": queued, "over_floor": seconds / floor,
-            "bytes_per_s": own * x.numel() / seconds, "peak_bytes": torch.cuda.max_memory_allocated(),
+            "bytes_per_s": own * x.numel() / seconds,
         }  # fmt: skip
     return out
 
 
-def recurrent_layer(steps=500, batch=64, neurons=256, seeds=1, density=0.05, repeats=10) -> dict:
+def recurrent_layer(
+    steps=500,
+    batch=64,
+    neurons=256,
+    seeds=1,
+    density=0.05,
+    repeats=10,
+    ways=("persistent", "steps"),
+) -> dict:
     """Seconds of a recurrent layer, forward + backward, each way through its steps: decides
     `ops.lif.cuda.PERSISTENT_UP_TO`; `batch` samples for each of `seeds`, input at `density` spikes a step.
 
     Returns:
-        {"unavailable": why}, or sizes, the spikes' density and seconds of "persistent" and of "steps".
+        {"unavailable": why}, or sizes, the spikes' density and seconds: "persistent" (where it is possible)
+        and "steps_s".
     """
     if why := unavailable():
         return {"unavailable": why}
@@ -81,7 +96,7 @@ def recurrent_layer(steps=500, batch=64, neurons=256, seeds=1, density=0.05, rep
     grad = torch.randn(shape, device="cuda", generator=draw)
     out = {"steps": steps, "batch": batch, "neurons": neurons, "seeds": seeds}
     out["density"] = float(cuda.lif(x.detach(), neuron).mean())
-    for way in ("persistent", "steps"):
+    for way in ways:
         if way == "persistent" and neurons > cuda.PERSISTENT_UP_TO:
             continue
 
@@ -89,13 +104,13 @@ def recurrent_layer(steps=500, batch=64, neurons=256, seeds=1, density=0.05, rep
             x.grad = weight.grad = None
             cuda.lif(x, neuron, recurrent=weight, way=way).backward(grad)
 
-        out[way] = timed(both, repeats)[0]
+        out["steps_s" if way == "steps" else way] = timed(both, repeats)[0]
     return out
 
 
 def copy_rate(size: int = 1 << 30) -> float:
     """Bytes a second, read and written, of the device's own copy of `size` bytes."""
-    source = torch.ones(size // 4, device="cuda")
+    source = torch.rand(size // 4, device="cuda")
     target = torch.empty_like(source)
     return 2 * size / timed(lambda: target.copy_(source), 20)[0]
 
@@ -117,21 +132,28 @@ def timed(function, repeats: int) -> tuple[float, float]:
 
 
 def sweep(launches, repeats: int = 30, **sizes) -> list[dict]:
-    """`fused_layer` under each launch (neurons of a program, its warps, steps loaded ahead): fills the table
-    `ops.lif.cuda_launch.LAUNCH`, which is as before afterwards."""
-    table, rows = cuda_launch.LAUNCH, []
+    """`fused_layer` under each launch, a row of `ops.lif.cuda_launch.LAUNCH` without its first number; the
+    table is as before afterwards. A launch that fails gives its "error"."""
+    return _tried("LAUNCH", "launch", launches, lambda: fused_layer(repeats=repeats, **sizes))
+
+
+def sweep_blocks(neurons: int, blocks, **sizes) -> list[dict]:
+    """`recurrent_layer` in one launch under each block, a row of `BLOCKS` likewise."""
+    given = {"steps": 200, "repeats": 3, "neurons": neurons, "seeds": 10} | sizes
+    return _tried("BLOCKS", "block", blocks, lambda: recurrent_layer(**given, ways=("persistent",)))
+
+
+def _tried(table, name, choices, call):
+    before, rows = getattr(cuda_launch, table), []
     try:
-        for block, warps, stages in launches:
-            cuda_launch.LAUNCH = ((0, block, warps, stages),)
-            rows.append(
-                {"block": block, "warps": warps, "stages": stages}
-                | fused_layer(repeats=repeats, **sizes)
-            )
+        for choice in choices:
+            setattr(cuda_launch, table, ((0, *choice),))
+            try:
+                found = call()
+            # A launch may ask for more registers or shared memory than there are.
+            except Exception as error:
+                found = {"error": f"{type(error).__name__}: {str(error)[:200]}"}
+            rows.append({name: choice} | found)
     finally:
-        cuda_launch.LAUNCH = table
+        setattr(cuda_launch, table, before)
     return rows
-
-
-if __name__ == "__main__":
-    recurrent = [recurrent_layer(neurons=n, seeds=s) for n in (128, 256, 512) for s in (1, 10)]
-    print(json.dumps({"fused_layer": fused_layer(), "recurrent_layer": recurrent}, indent=1))

@@ -1,6 +1,7 @@
 """Cases on a GPU timed in turn: each round takes every case once, and starts with another one."""
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -86,18 +87,31 @@ class Case:
         return dict(zip(COLUMNS, values, strict=True))
 
 
-def in_turn(cases: list[Case], rounds: int = ROUNDS, limit: float = 20.0) -> list[Case]:
+def in_turn(
+    cases: list[Case],
+    rounds: int = ROUNDS,
+    limit: float = 20.0,
+    until: float = math.inf,
+    after: Callable[[], object] = lambda: None,
+) -> list[Case]:
     """Builds, warms up and times the cases, `rounds` times each, and lets go of what they hold.
 
-    A case that fails, or whose call takes more than `limit` seconds, is left out and says so.
+    A case that fails, or whose call takes more than `limit` seconds, is left out and says so. Once
+    `time.monotonic()` is past `until` no case and no round is begun.
+
+    Args:
+        after: called after each round, e.g. to write what there is.
     """
-    live = [case for case in cases if case.start is not None and _ready(case, limit)]
+    live = [case for case in cases if case.start is not None and _ready(case, limit, until)]
     try:
         for i in range(rounds):
+            if i and time.monotonic() > until:
+                break
             shift = i % max(1, len(live))
             for case in live[shift:] + live[:shift]:
                 if case.call is not None:
                     _turn(case)
+            after()
     finally:
         for case in cases:
             case.call = case.start = None
@@ -107,7 +121,10 @@ def in_turn(cases: list[Case], rounds: int = ROUNDS, limit: float = 20.0) -> lis
     return cases
 
 
-def _ready(case: Case, limit: float) -> bool:
+def _ready(case: Case, limit: float, until: float) -> bool:
+    if time.monotonic() > until:
+        case.notes.append("left out: the time given was over")
+        return False
     try:
         case.call = case.start()
         case.first = _seconds(case.call, 1)
@@ -118,7 +135,7 @@ def _ready(case: Case, limit: float) -> bool:
             return False
         case.peak_mb = peak_memory(case.call)
         # Its third call or later: what is compiled lazily is compiled by now.
-        once = _seconds(case.call, 1)
+        once = _seconds(case.call, 1) if once < 1.0 else once
     except Exception as error:
         case.fail(error)
         return False

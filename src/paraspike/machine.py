@@ -1,5 +1,6 @@
 """Facts of the machine and the checkout that go into a run's record: no host name, no path."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -49,7 +50,10 @@ def _nvidia(field: str) -> str:
 
 
 def commit() -> tuple[str, bool | str]:
-    """The checkout's commit and whether files differ from it; "unknown" without git."""
+    """The checkout's commit and whether files differ from it; "unknown" without git. Where only files came
+    along, $PARASPIKE_COMMIT says it: a hash, with a "+" behind it where files differ."""
+    if told := os.environ.get("PARASPIKE_COMMIT"):
+        return told.rstrip("+"), told.endswith("+")
     changed = _command("git", "status", "--porcelain")
     return _command("git", "rev-parse", "HEAD"), changed if changed == "unknown" else bool(changed)
 

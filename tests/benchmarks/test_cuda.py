@@ -33,6 +33,7 @@ FACTS = {
     "copy_rate": 4e12,
     "versions": {"torch": "2.11"},
     "spikingjelly": "not installed",
+    "date": "2026-11-22T00:00:00+00:00",
     "commit": "abc",
     "dirty": True,
 }
@@ -64,6 +65,7 @@ def case(seconds=(2.0, 1.0, 4.0), arm=OURS, **more):
         (["--rounds", "4"], "rounds"),
         (["--limit", "0"], "limit"),
         (["--limit", "nan"], "limit"),
+        (["--epochs", "0"], "epochs"),
     ],
 )
 def test_bad_arguments_are_refused(words, said):
@@ -72,7 +74,8 @@ def test_bad_arguments_are_refused(words, said):
 
 
 def test_parts_come_in_their_order_and_once():
-    assert tuple(cuda.arguments([]).parts) == cuda.PARTS
+    assert tuple(cuda.arguments([]).parts) == cuda.PARTS[:-1]
+    assert cuda.arguments(["table2"]).parts == ["table2"]
     assert cuda.arguments(["figure5", "layer", "layer"]).parts == ["layer", "figure5"]
 
 
@@ -129,13 +132,55 @@ def test_turns_begin_with_another_case_each_round_and_failures_stay_alone(monkey
     ]
     in_turn(group, 5, limit=0.04)
     a, b, late, early, slow, none = group
-    # Four calls each to get ready: two timed, one for memory, one for the repeats.
+    # Four calls each to get ready: two timed, one for memory, one more for the repeats as it is short.
     assert [n for n in order if n in "ab"][8:] == list("abbaababba")
     assert len(a.rounds) == len(b.rounds) == 5 and a.peak_mb >= 0 and a.first >= 0
     assert late.rounds == [] and late.notes == ["RuntimeError: broken"]
     assert early.notes == ["ImportError: no such library"]
     assert slow.rounds == [] and "the limit is 0.04 s" in slow.notes[0]
     assert none.rounds == [] and all(c.call is None and c.start is None for c in group)
+
+
+def test_nothing_is_begun_after_its_time_and_what_there_is_is_written():
+    written, made = [], [Case("W", 1, 1, name, "", lambda: lambda: None) for name in "ab"]
+    in_turn(made, 5, after=lambda: written.append([len(c.rounds) for c in made]))
+    assert written == [[k, k] for k in range(1, 6)]
+    late = Case("W", 1, 1, "late", "", lambda: pytest.fail("begun"))
+    in_turn([late], 5, until=0.0)
+    assert late.rounds == [] and "time given was over" in late.notes[0]
+
+
+def test_a_run_that_is_killed_leaves_the_rounds_it_had(tmp_path, monkeypatch):
+    def groups(part, options):
+        yield [Case("W", 1, 1, OURS, "first", lambda: lambda: None, bytes=1.0)]
+
+        def killed():
+            raise SystemExit("killed")
+
+        yield [
+            Case("W", 2, 1, OURS, "second", lambda: lambda: None, bytes=1.0),
+            Case("W", 2, 1, "late", "", lambda: killed, bytes=1.0),
+        ]
+
+    monkeypatch.setattr(cuda, "groups", groups)
+    with pytest.raises(SystemExit):
+        cuda.measure("layer", cuda.arguments([]), FACTS, tmp_path, np.inf)
+    frame = pd.read_csv(tmp_path / "bench_layer.csv")
+    assert list(frame["mode"]) == ["first"] and list(frame["rounds"]) == [5]
+
+
+def test_a_part_that_breaks_costs_no_other(tmp_path, monkeypatch, capsys):
+    def measure(part, *_):
+        if part == "layer":
+            raise ReaderError("no such data", "here")
+        return [tmp_path / part]
+
+    monkeypatch.setattr(cuda, "cannot_run", lambda: None)
+    monkeypatch.setattr(cuda, "facts", lambda options: FACTS)
+    monkeypatch.setattr(cuda, "measure", measure)
+    assert cuda.main([*cuda.PARTS, "--output", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "no such data" in said.err and all(str(tmp_path / p) in said.out for p in cuda.PARTS[1:])
 
 
 def test_the_three_files(tmp_path):
@@ -226,14 +271,15 @@ def test_the_networks_are_those_of_make_bench():
 
 
 @with_kernels
-def test_figure_5_and_projections_run(here, monkeypatch):
+def test_figure_5_runs(here, monkeypatch):
     for name, value in {"N_IN": 4, "NEURONS": 4}.items():
         monkeypatch.setattr(cuda_spsn, name, value)
     arms = ["LIF as published", "SPSN-SB (scan)"]
     cases = timed(cuda_cases.figure5((2,), (2,), arms=arms))
     check(cases)
-    assert [c.mode for c in cases] == arms
-    check(timed(cuda_cases.projection([(2, 2, 4, 4)], (0.2,), ("float32",), device=DEVICE)))
+    assert [c.arm for c in cases] == arms
+    table = cuda_report.ratios(pd.DataFrame([c.row(1e12) for c in cases]))
+    assert f"{arms[0]} / ours" in table and len(table) == 1
 
 
 @with_kernels

@@ -104,8 +104,7 @@ class Steps:
             words[0].copy_(words[1] & 1)
             words[1].zero_()
         sizes, how = launch(room.m)
-        # One step: nothing to load ahead.
-        sizes = sizes | {"STAGES": 1}
+        sizes = sizes | {"CHUNK": 1, "ROWS": len(room.state)}
         for k in range(1, length + 1):
             _add_product(room.x[k], room.out[k - 1], room.weight)
             cuda_kernels.forward[(-(-room.m // sizes["BLOCK"]),)](
@@ -138,14 +137,14 @@ class Steps:
 
     def _backward(self, room, length):
         sizes, how = launch(room.m)
-        # One step: nothing to load ahead.
-        sizes = sizes | {"STAGES": 1}
+        sizes = sizes | {"CHUNK": 1, "ROWS": len(room.state)}
+        potential, *others = room.kept.tensors()
         for k in range(length, 0, -1):
             if not self.local:
                 _add_product(room.x[k], room.out[k + 1], room.weight)
             cuda_kernels.backward[(-(-room.m // sizes["BLOCK"]),)](
-                room.x, *room.kept.tensors(), room.state, room.out, room.c, k, 1, room.m,
-                OPTION=self.option, CARRY=1, **sizes, **how,
+                potential, room.x, *others, room.state, room.state, room.out, room.c, k, 1, room.m,
+                self.neuron.refractory_steps, OPTION=self.option, KEEP=1, CARRY=1, **sizes, **how,
             )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ LAUNCH = cuda_launch.LAUNCH
 def short_chunks():
     """Several chunks in a few steps, and a kernel compiles in a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_launch, "LAUNCH", ((0, 32, 1, 4),))
+        patch.setattr(cuda_launch, "LAUNCH", ((0, 32, 1, 2),))
         yield
 
 
@@ -229,6 +229,15 @@ def test_strided_inputs_and_gradients_and_a_second_backward_pass():
     assert torch.equal(first, second) and first.any()
 
 
+@pytest.mark.parametrize("way", [None, "persistent"])
+def test_a_gradient_of_the_gradient_is_refused(way):
+    x = torch.ones(3, 2, 4, device=DEVICE, requires_grad=True)
+    spikes = cuda.lif(x, LIF(), recurrent=None if way is None else x[0].T.detach() @ x[0], way=way)
+    (slope,) = torch.autograd.grad(spikes.sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        slope.sum().backward()
+
+
 def test_without_gradients_nothing_is_kept(monkeypatch):
     kept = []
     monkeypatch.setattr(cuda, "Kept", lambda *a: kept.append(made := cuda_launch.Kept(*a)) or made)
@@ -295,7 +304,9 @@ def test_importing_the_package_does_not_import_triton():
 def test_kernels_compile_for_sm_90_without_spills_and_no_size_is_specialised_on():
     """Every kind of kernel, in a process without the interpreter. Feedforward ones load ahead into registers,
     so few that 65,536 neurons, a thread each, are all at work on 132 multiprocessors."""
-    chosen = "^((forward|backward)-cuba-4096-[12]|(forward|backward)-all-4096-step|forward-post-4096-1"
+    chosen = (
+        "^((forward|backward)-cuba-4096-[12]|(forward|backward)-all-4096-step|forward-post-4096-1"
+    )
     chosen += "|backward-all-4096-2|loop-.*-cuba-256)"
     script = Path(__file__).with_name("compile_lif_cuda.py")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

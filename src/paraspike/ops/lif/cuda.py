@@ -13,6 +13,7 @@ forward, N / BLOCKS' samples a step and neuron back; step by step the state and 
 import os
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from paraspike.errors import ReaderError
 from paraspike.neurons import LIF
@@ -105,6 +106,7 @@ class _Fed(torch.autograd.Function):
         return spikes, potential
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad, _):
         from paraspike.ops.lif import cuda_kernels as kernels
 
@@ -143,6 +145,7 @@ class _Looped(torch.autograd.Function):
         return spikes, potential
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad, _):
         if grad is None:
             return (None,) * 8

@@ -2,8 +2,9 @@
 
 Activity is [T, M] with M = S*B*N neurons side by side, one a thread, so that every access is coalesced. Time
 is walked in chunks of CHUNK steps, unrolled: while one chunk is computed the next is on its way into
-registers, which needs neither shared memory nor barriers. No dimension is a constexpr, nor specialised on;
-offsets are 64-bit. Behind the last step a chunk has zeros, and nothing is stored.
+registers, which needs neither shared memory nor barriers. No dimension is a constexpr, nor specialised on,
+nor is where a caller's tensor begins; offsets are 64-bit. Behind the last step a chunk has zeros, and nothing
+is stored.
 """
 
 import triton
@@ -33,7 +34,9 @@ from paraspike.ops.lif.cuda_steps import (
 )
 
 
-@triton.jit(do_not_specialize=["first", "steps", "m", "patience"])
+@triton.jit(
+    do_not_specialize=["first", "steps", "m", "patience"], do_not_specialize_on_alignment=["x_ptr"]
+)
 def forward(x_ptr, spikes, potential, extra, drives, words, state, c, first, steps, m, patience,
             OPTION: tl.constexpr, KEEP: tl.constexpr, CARRY: tl.constexpr, ROWS: tl.constexpr,
             CHUNK: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
@@ -92,7 +95,10 @@ def forward(x_ptr, spikes, potential, extra, drives, words, state, c, first, ste
         store_state(state + n, m, ok, now, OPTION)
 
 
-@triton.jit(do_not_specialize=["first", "steps", "m", "patience"])
+@triton.jit(
+    do_not_specialize=["first", "steps", "m", "patience"],
+    do_not_specialize_on_alignment=["source", "grad"],
+)
 def backward(source, grad, extra, drives, words, state, adjoint, out, c, first, steps, m, patience,
              OPTION: tl.constexpr, KEEP: tl.constexpr, CARRY: tl.constexpr, ROWS: tl.constexpr,
              CHUNK: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip

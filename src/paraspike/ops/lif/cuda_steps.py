@@ -106,7 +106,8 @@ def surrogate_gradient(v, surrogate, OPTION: tl.constexpr):
     if SHAPE == 0:
         psi = height / ((far + 1.0) * (far + 1.0))
     elif SHAPE == 1:
-        rho = 1.0 / (1.0 + tl.exp(-far))
+        # Of v, not |v|: below threshold 1 - rho has all its digits.
+        rho = 1.0 / (1.0 + tl.exp(-slope * v))
         psi = rho * slope * (1.0 - rho)
     elif SHAPE == 2:
         # Written so that NaN stays NaN.

@@ -49,9 +49,10 @@ def forward(x_ptr, spikes, potential, extra, drives, words, state, c, first, ste
             each CHUNK steps.
         KEEP: 0 nothing, 1 potentials, 2 states.
     """
-    # Another chunk would go on behind the last step; nor may it have part of a word.
-    tl.static_assert(CHUNK == 1 or (CARRY == 0 and EVERY % CHUNK == 0))
     REFRACTORY: tl.constexpr = (OPTION >> 5) & 3
+    # A longer chunk would go on behind the last step; and a chunk lies within a word.
+    tl.static_assert(CARRY == 0 or CHUNK == 1)
+    tl.static_assert(KEEP != 1 or REFRACTORY == 0 or EVERY % CHUNK == 0)
     factors = coefficients(c)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = n < m

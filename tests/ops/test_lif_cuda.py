@@ -238,6 +238,19 @@ def test_a_gradient_of_the_gradient_is_refused(way):
         slope.sum().backward()
 
 
+@pytest.mark.parametrize("way", [None, "persistent", "steps"])
+def test_inference_first_and_learning_after(way):
+    x, n = torch.ones(3, 2, 4, device=DEVICE), LIF(threshold=1.25)
+    weight = None if way is None else torch.full((4, 4), -0.25, device=DEVICE)
+    with torch.inference_mode():
+        spikes = cuda.lif(x, n, recurrent=weight, way=way)
+    again = cuda.lif(x.clone().requires_grad_(), n, recurrent=weight, way=way)
+    again.sum().backward()
+    assert torch.equal(again, spikes) and spikes.any()
+    with torch.no_grad():
+        assert torch.equal(cuda.lif(x, n, recurrent=weight, way=way), spikes)
+
+
 def test_without_gradients_nothing_is_kept(monkeypatch):
     kept = []
     monkeypatch.setattr(cuda, "Kept", lambda *a: kept.append(made := cuda_launch.Kept(*a)) or made)

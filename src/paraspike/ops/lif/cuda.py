@@ -10,6 +10,7 @@ A recurrent layer in one launch has the same 24, and 4 for each weight that it r
 forward, N / BLOCKS' samples a step and neuron back; step by step the state and a chunk's copies add about 60.
 """
 
+import functools
 import os
 
 import torch
@@ -17,7 +18,15 @@ from torch.autograd.function import once_differentiable
 
 from paraspike.errors import ReaderError
 from paraspike.neurons import LIF
-from paraspike.ops.lif.cuda_launch import Kept, device_coefficients, launch, on, packed, state_rows
+from paraspike.ops.lif.cuda_launch import (
+    Kept,
+    device_coefficients,
+    launch,
+    nothing,
+    on,
+    packed,
+    state_rows,
+)
 from paraspike.ops.lif.options import options
 
 # What the way back of a feedforward layer starts from: three bytes in 24 less than from "potential".
@@ -25,6 +34,8 @@ KEEP = "states"
 # Neurons up to which one launch walks all steps of a recurrent layer ("persistent"); above, "steps".
 PERSISTENT_UP_TO = 512
 _WHERE = "operator lif, backend cuda"
+# A call's time on the host must stay below the device's 0.15 ms.
+_options = functools.lru_cache(256)(options)
 
 
 def lif(
@@ -83,11 +94,11 @@ class _Fed(torch.autograd.Function):
         steps, m = len(x), x.shape[1] * x.shape[2]
         option = packed(chosen, trace)
         kind = 0 if not (learns or trace) else 1 if trace or keep == "potential" else 2
-        spikes, kept = torch.empty_like(x), Kept(_first(x), option, steps, kind == 1)
+        spikes, kept = torch.empty_like(x), Kept(x, option, steps, kind == 1)
         sizes, how = launch(m)
         rows = state_rows(option)
         states = -(-steps // sizes["CHUNK"])
-        state = x.new_empty((states, rows, m) if kind == 2 else (1, 1))
+        state = x.new_empty((states, rows, m)) if kind == 2 else nothing(x.dtype, x.device)
         c = device_coefficients(neuron, x.dtype, x.device)
         launched = {"OPTION": option, "CARRY": 0, "ROWS": rows} | sizes | how
         ctx.given = neuron, kind, c, launched
@@ -160,11 +171,6 @@ class _Looped(torch.autograd.Function):
         return out, of_weight, *[None] * 6
 
 
-def _first(x):
-    """[1, B, N] of x's dtype and device, also where x has no steps."""
-    return x.new_empty((1, *x.shape[1:]))
-
-
 def _rows(v):
     """[T, B, N] as [T*B, N], so aligned that a product takes it for what another seed's is."""
     v = v.reshape(-1, v.shape[2])
@@ -172,16 +178,14 @@ def _rows(v):
 
 
 def _check(x, neuron, recurrent, keep, way):
-    chosen = options(neuron)
+    chosen = _options(neuron)
     if not chosen[0]:
         raise ReaderError(f"{type(neuron).__name__} does not fire", _WHERE, "a LIF")
     if x.dim() != 3:
         raise ReaderError(f"input of shape {list(x.shape)}", _WHERE, "[T, S*B, N]")
     if x.dtype not in (torch.float32, torch.float64):
         raise ReaderError(f"input of dtype {x.dtype}", _WHERE, "float32 or float64")
-    # As triton decides; asking it would import it.
-    interpreted = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
-    if x.device.type != "cuda" and not interpreted:
+    if x.device.type != "cuda" and not _interpreted():
         raise ReaderError(f"input on {x.device}", _WHERE, "move it to a GPU, or use backend=cpu")
     if keep not in (None, "potential", "states"):
         raise ReaderError(f"keep = {keep!r} is unknown", _WHERE, "one of potential, states")
@@ -194,6 +198,11 @@ def _check(x, neuron, recurrent, keep, way):
     if recurrent is not None:
         _check_loop(x, recurrent, way)
     return chosen
+
+
+def _interpreted():
+    """As triton decides; asking it would import it."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
 
 
 def _check_loop(x, recurrent, way):

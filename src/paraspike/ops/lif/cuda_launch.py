@@ -20,6 +20,7 @@ BLOCKS = ((0, 16, 4), (33, 16, 8), (129, 8, 8), (257, 4, 16))
 EVERY = 32
 
 
+@functools.lru_cache(256)
 def packed(chosen: tuple[int, ...], trace: bool = False) -> int:
     """`options.options` as the one integer that kernels are specialised on; bit 17: the potential is kept
     beside the adaptation."""
@@ -61,10 +62,12 @@ class Kept:
     """What the way back needs, and room for it: [T, M] each, or a single element where it is not needed."""
 
     def __init__(self, x: torch.Tensor, option: int, steps: int, keep: bool = True):
+        m = x.shape[1] * x.shape[2]
+
         def room(wanted, dtype=x.dtype, rows=steps):
-            return torch.empty(
-                (rows, x[0].numel()) if wanted else (1, 1), dtype=dtype, device=x.device
-            )
+            if not wanted:
+                return nothing(dtype, x.device)
+            return torch.empty((rows, m), dtype=dtype, device=x.device)
 
         adaptive, extra = option >> 7 & 1, option >> 17 & 1
         self.potential = room(keep)
@@ -74,6 +77,13 @@ class Kept:
 
     def tensors(self):
         return self.potential, self.extra, self.drives, self.words
+
+
+@functools.lru_cache(64)
+@torch.inference_mode(False)
+def nothing(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """What a kernel is given that needs nothing there: one tensor for all, for an allocation takes 2 us."""
+    return torch.empty((1, 1), dtype=dtype, device=device)
 
 
 @functools.lru_cache(64)

@@ -34,7 +34,7 @@ class Persistent:
 
     def forward(self, x, weight, keep, trace):
         spikes = torch.empty_like(x)
-        kept = Kept(x.new_empty((1, *x.shape[1:])), self.option, len(x), keep)
+        kept = Kept(x, self.option, len(x), keep)
         sizes, how = program(self.n, x.dtype)
         if x.numel():
             with on(x.device):
@@ -158,13 +158,15 @@ def _add_product(x, activity, weight):
 class _Room:
     """A chunk's buffers, and on a GPU the graph that works on them."""
 
+    # Others come back to it: it must not be made of inference tensors.
+    @torch.inference_mode(False)
     def __init__(self, steps, x, keep):
         rows, shape = EVERY + 2, x.shape[1:]
         self.m, self.keep, self.graph = x[0].numel(), keep, None
         self.x = x.new_zeros((rows, *shape))
         # One direction writes spikes, the other the gradient of x.
         self.out = x.new_zeros((rows, *shape))
-        self.kept = Kept(x[:1], steps.option, rows, keep)
+        self.kept = Kept(x, steps.option, rows, keep)
         self.state = x.new_zeros((6, self.m))
         self.weight = x.new_zeros((steps.seeds, shape[1], shape[1]))
         self.c = device_coefficients(steps.neuron, x.dtype, x.device)

@@ -11,7 +11,7 @@ from paraspike.ops.lif import cuda, cuda_launch
 # Input and spikes forward, both gradients backward: float32, each once.
 FLOOR_BYTES = 16
 # Forward + backward of `cuba` by what is kept: see ops/lif/cuda.py; states are i and u, written and read.
-OWN_BYTES = {"potential": 24.0, "states": 20.0 + 2 * 2 * 4 / 32}
+OWN_BYTES = {"potential": 24.0, "states": 20.0 + 2 * 2 * 4 / 16}
 
 
 def unavailable() -> str | None:

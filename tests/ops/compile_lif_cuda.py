@@ -1,6 +1,6 @@
 """Compiles the LIF kernels for sm_90 without a GPU; run by test_lif_cuda.py without TRITON_INTERPRET.
 
-Prints one line of JSON a kernel: {"name", "local", "asynchronous", "registers", "spills",
+Prints one line of JSON a kernel: {"name", "local", "shared", "registers", "spills",
 "free": integers specialised on}.
 """
 
@@ -37,10 +37,11 @@ NEURONS = {
 def cases(real):
     """(name, kernel, constexprs, options) of what is launched on a GPU, numbers of type `real`."""
     for name, neuron in NEURONS.items():
-        option = {"OPTION": cuda_launch.packed(options(neuron))}
+        packed = cuda_launch.packed(options(neuron))
+        option = {"OPTION": packed}
         for m in (1 << 12, 1 << 18):
             sizes, how = cuda_launch.launch(m)
-            sizes = option | sizes
+            sizes = option | sizes | {"ROWS": cuda_launch.state_rows(packed)}
             for keep in (0, 1, 2):
                 yield (
                     f"forward-{name}-{m}-{keep}",
@@ -51,17 +52,22 @@ def cases(real):
             yield (
                 f"forward-{name}-{m}-step",
                 cuda_kernels.forward,
-                {"KEEP": 1, "CARRY": 1} | sizes,
+                sizes | {"KEEP": 1, "CARRY": 1, "CHUNK": 1},
                 how,
             )
-            for carry in (0, 1):
+            for keep in (1, 2):
                 yield (
-                    f"backward-{name}-{m}-{carry}",
+                    f"backward-{name}-{m}-{keep}",
                     cuda_kernels.backward,
-                    {"CARRY": carry} | sizes,
+                    sizes | {"KEEP": keep, "CARRY": 0},
                     how,
                 )
-            yield f"again-{name}-{m}", cuda_kernels.backward_again, sizes, how
+            yield (
+                f"backward-{name}-{m}-step",
+                cuda_kernels.backward,
+                sizes | {"KEEP": 1, "CARRY": 1, "CHUNK": 1},
+                how,
+            )
         for n in (16, 64, 128, 256, 512):
             sizes, how = cuda_launch.program(n, DTYPES[real])
             yield (
@@ -108,7 +114,6 @@ def compile_one(name, kernel, constants, how, real):
     return {
         "name": f"{name}-{real}",
         "local": len(re.findall(r"\.local", ptx)),
-        "asynchronous": len(re.findall(r"cp\.async\.c", ptx)),
         "shared": built.metadata.shared,
         "free": [p.name for p in kernel.params if p.name in INTEGERS and not p.do_not_specialize],
         **told,

@@ -30,6 +30,15 @@ RICH = LIF(
     a_ii=0.5, a_uu=0.5, a_ui=0.5, c0=0.25, c1=0.5, reset_at="next_step", reset_grad="full", gate_input=True,
     beta=0.5, rho=0.5, refractory="block_spike", refractory_steps=2, surrogate=Surrogate(slope=3.0),
 )  # fmt: skip
+LAUNCH = cuda_launch.LAUNCH
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_chunks():
+    """Several chunks in a few steps, and a kernel compiles in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_launch, "LAUNCH", ((0, 32, 1, 2),))
+        yield
 
 
 def both_ways(function, x, grad, *weights):
@@ -96,8 +105,11 @@ def test_equals_the_reference(neuron, keep, steps, n, seed):
 
 @pytest.mark.parametrize("keep", ["potential", "states"])
 @pytest.mark.parametrize("neuron", [cuba(1e-3, 5e-3, 1e-2), RICH], ids=["cuba", "rich"])
-def test_any_float32_input_gives_the_spikes_of_the_reference_over_several_words(neuron, keep):
+def test_any_float32_input_gives_the_spikes_of_the_reference_over_several_words(
+    neuron, keep, monkeypatch
+):
     """Sums are in the reference's order and not contracted, so spikes are equal for inexact inputs too."""
+    monkeypatch.setattr(cuda_launch, "LAUNCH", LAUNCH)
     x, grad = (
         3 * noise((70, 3, 15), drawn(0), torch.float32),
         noise((70, 3, 15), drawn(1), torch.float32),
@@ -173,7 +185,7 @@ def test_a_seed_alone_has_the_same_bits_as_among_others(way):
 @pytest.mark.parametrize("keep", ["potential", "states"])
 def test_silent_saturated_and_nan(level, keep):
     n = cuba(1e-3, 5e-3, 1e-2)
-    x = torch.full((6, 2, 3), level, device=DEVICE)
+    x = torch.full((5, 2, 3), level, device=DEVICE)
     expected = both_ways(lambda v: reference.lif(v, n), x, torch.ones_like(x))
     actual = both_ways(lambda v: cuda.lif(v, n, keep=keep), x, torch.ones_like(x))
     assert torch.equal(expected[0], actual[0])
@@ -217,6 +229,28 @@ def test_strided_inputs_and_gradients_and_a_second_backward_pass():
     assert torch.equal(first, second) and first.any()
 
 
+@pytest.mark.parametrize("way", [None, "persistent"])
+def test_a_gradient_of_the_gradient_is_refused(way):
+    x = torch.ones(3, 2, 4, device=DEVICE, requires_grad=True)
+    spikes = cuda.lif(x, LIF(), recurrent=None if way is None else x[0].T.detach() @ x[0], way=way)
+    (slope,) = torch.autograd.grad(spikes.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        slope.sum().backward()
+
+
+@pytest.mark.parametrize("way", [None, "persistent", "steps"])
+def test_inference_first_and_learning_after(way):
+    x, n = torch.ones(3, 2, 4, device=DEVICE), LIF(threshold=1.25)
+    weight = None if way is None else torch.full((4, 4), -0.25, device=DEVICE)
+    with torch.inference_mode():
+        spikes = cuda.lif(x, n, recurrent=weight, way=way)
+    again = cuda.lif(x.clone().requires_grad_(), n, recurrent=weight, way=way)
+    again.sum().backward()
+    assert torch.equal(again, spikes) and spikes.any()
+    with torch.no_grad():
+        assert torch.equal(cuda.lif(x, n, recurrent=weight, way=way), spikes)
+
+
 def test_without_gradients_nothing_is_kept(monkeypatch):
     kept = []
     monkeypatch.setattr(cuda, "Kept", lambda *a: kept.append(made := cuda_launch.Kept(*a)) or made)
@@ -224,7 +258,7 @@ def test_without_gradients_nothing_is_kept(monkeypatch):
     with torch.no_grad():
         cuda.lif(x, RICH)
     assert [v.numel() for v in kept[0].tensors()] == [1, 1, 1, 1]
-    cuda.lif(x, RICH)
+    cuda.lif(x, RICH, keep="potential")
     assert kept[1].potential.numel() == 54
 
 
@@ -281,9 +315,12 @@ def test_importing_the_package_does_not_import_triton():
 
 
 def test_kernels_compile_for_sm_90_without_spills_and_no_size_is_specialised_on():
-    """Every kind of kernel, in a process without the interpreter; the hot ones load ahead asynchronously."""
-    chosen = "^(forward-(cuba|post)-4096-[12]|backward-all-4096-0|again-(cuba|all)-4096"
-    chosen += "|loop-.*-cuba-256|backward-cuba-262144-0)"
+    """Every kind of kernel, in a process without the interpreter. Feedforward ones load ahead into registers,
+    so few that 65,536 neurons, a thread each, are all at work on 132 multiprocessors."""
+    chosen = (
+        "^((forward|backward)-cuba-4096-[12]|(forward|backward)-all-4096-step|forward-post-4096-1"
+    )
+    chosen += "|backward-all-4096-2|loop-.*-cuba-256)"
     script = Path(__file__).with_name("compile_lif_cuda.py")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
@@ -298,7 +335,7 @@ def test_kernels_compile_for_sm_90_without_spills_and_no_size_is_specialised_on(
             # Triton 3.7.1's assembler spills two registers of a recurrent kernel, 3.9's none.
             assert row["local"] == 0 and row["spills"] <= 8 * ("loop" in row["name"]), row
         if "loop" not in row["name"]:
-            assert row["asynchronous"] > 0, row
+            assert row["shared"] == 0 and row["registers"] <= 128, row
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="compiled variants are counted on a GPU")

@@ -1,12 +1,17 @@
 """Every kernel of the sparse and learning operators compiles for sm_90, and keeps its values in registers."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from paraspike.neurons import LIF, Surrogate
+from paraspike.ops.lif.cuda_launch import packed
+from paraspike.ops.lif.options import options
 
 pytest.importorskip("triton")
 
@@ -62,19 +67,19 @@ def traces_jobs():
 
 
 def stateful_jobs():
-    names = ("x", "loop", "c", "u_state", "a_state", "left_state", "fired", "psi")
     for real in (F, D):
-        for shape in range(5):
+        for k, shape in enumerate(Surrogate.SHAPES):
+            surrogate = Surrogate(shape, band=0.5 if k == 2 else math.inf)
+            neuron = LIF(
+                reset=("none", "zero", "subtract")[k % 3], beta=0.3 * (k != 1), strict=k % 2 == 0,
+                refractory=("block_spike", "clamp_input", "none")[k % 3], refractory_steps=2,
+                surrogate=surrogate,
+            )  # fmt: skip
             for block, warps, recurrent in ((128, 4, False), (256, 4, True), (2048, 8, True)):
-                options = {
-                    "RECURRENT": recurrent,
-                    "RESET": shape % 3,
-                    "REFRACTORY": (shape + 1) % 3,
-                }
-                options |= {"STRICT": shape % 2 == 0, "ADAPTIVE": shape != 1, "SHAPE": shape}
-                options |= {"WINDOW": shape == 2, "EIGHT": 8, "BLOCK": block}
-                given = dict.fromkeys(names, real)
-                yield ["paraspike.ops.stateful.cuda", "walk", given, options, warps]
+                constants = {"RECURRENT": recurrent, "OPTION": packed(options(neuron))}
+                constants |= {"EIGHT": 8, "BLOCK": block}
+                given = dict.fromkeys(("x", "loop", "c", "state", "fired", "psi"), real)
+                yield ["paraspike.ops.stateful.cuda", "walk", given, constants, warps]
 
 
 def stdp_jobs():

@@ -1,29 +1,41 @@
 """The LIF normal form on a GPU, in Triton: `lif` with the signature and the gradients of `reference.lif`.
 
 Memory traffic of each neuron and step, feedforward, in float32: 8 bytes without gradients (input, spikes);
-with them 24 keeping potentials (12 each way) or about 20 walking again from states kept every 32 steps
-(8 + states forward, 12 + states backward, a state being 4 bytes for each of i, u and those of a, x_prev, s
-and left that the options use, every 32 steps). An adaptive neuron keeps its distance to threshold instead
-of the potential; only a traced one, or a reset to zero under reset_grad "full" or at the surrogate "post",
-keeps both (8 more); gate_input under reset_grad "full" keeps the drive (8 more); refractory bits take 1/4.
+with them 21 walking again from states kept every 16 steps (8 + states forward, 12 + states backward, a state
+being 4 bytes for each of i, u and those of a, x_prev, s and left that the options use), or 24 keeping
+potentials (12 each way). An adaptive neuron keeps its distance to threshold instead of the potential; only a
+traced one, or a reset to zero under reset_grad "full" or at the surrogate "post", keeps both (8 more);
+gate_input under reset_grad "full" keeps the drive (8 more); refractory bits take 1/2.
 A recurrent layer in one launch has the same 24, and 4 for each weight that it reads, from cache: N a spike
 forward, N / BLOCKS' samples a step and neuron back; step by step the state and a chunk's copies add about 60.
 """
 
+import functools
 import os
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from paraspike.errors import ReaderError
 from paraspike.neurons import LIF
-from paraspike.ops.lif.cuda_launch import EVERY, Kept, device_coefficients, launch, on, packed, row
+from paraspike.ops.lif.cuda_launch import (
+    Kept,
+    device_coefficients,
+    launch,
+    nothing,
+    on,
+    packed,
+    state_rows,
+)
 from paraspike.ops.lif.options import options
 
-# Neuron-steps from which, what the way back starts from: "potential" or "states".
-KEEP = ((0, "potential"),)
+# What the way back of a feedforward layer starts from: three bytes in 24 less than from "potential".
+KEEP = "states"
 # Neurons up to which one launch walks all steps of a recurrent layer ("persistent"); above, "steps".
 PERSISTENT_UP_TO = 512
 _WHERE = "operator lif, backend cuda"
+# A call's time on the host must stay below the device's 0.15 ms.
+_options = functools.lru_cache(256)(options)
 
 
 def lif(
@@ -40,8 +52,8 @@ def lif(
 
     Args:
         recurrent, local: as `reference.lif`.
-        keep: what a feedforward layer's way back starts from: "potential" of each step, or "states" every 32
-            steps, from which steps are walked again; None as the table KEEP has it. Same bits either way.
+        keep: what a feedforward layer's way back starts from: "potential" of each step, or "states" every few
+            steps, from which the input is walked again; None as KEEP has it. Same bits either way.
         way: of a recurrent layer: "persistent", one launch for all steps (up to 512 neurons), or "steps", a
             product and a launch each, replayed as a CUDA graph; None as PERSISTENT_UP_TO has it.
 
@@ -57,8 +69,7 @@ def lif(
         x.requires_grad or (recurrent is not None and recurrent.requires_grad)
     )
     if recurrent is None:
-        keep = keep or row(KEEP, x.numel())[1]
-        spikes, potential = _Fed.apply(x, neuron, chosen, keep, learns, trace)
+        spikes, potential = _Fed.apply(x, neuron, chosen, keep or KEEP, learns, trace)
     else:
         n = x.shape[2]
         way = way or ("persistent" if n <= PERSISTENT_UP_TO else "steps")
@@ -83,50 +94,45 @@ class _Fed(torch.autograd.Function):
         steps, m = len(x), x.shape[1] * x.shape[2]
         option = packed(chosen, trace)
         kind = 0 if not (learns or trace) else 1 if trace or keep == "potential" else 2
-        spikes, kept = torch.empty_like(x), Kept(_first(x), option, steps, kind == 1)
-        segments = -(-steps // EVERY)
-        state = x.new_empty((segments, 6, m) if kind == 2 else (1, 1))
+        spikes, kept = torch.empty_like(x), Kept(x, option, steps, kind == 1)
+        sizes, how = launch(m)
+        rows = state_rows(option)
+        states = -(-steps // sizes["CHUNK"])
+        state = x.new_empty((states, rows, m)) if kind == 2 else nothing(x.dtype, x.device)
         c = device_coefficients(neuron, x.dtype, x.device)
-        patience = neuron.refractory_steps
-        ctx.given = neuron, option, patience, kind
+        launched = {"OPTION": option, "CARRY": 0, "ROWS": rows} | sizes | how
+        ctx.given = neuron, kind, c, launched
         if x.numel():
-            sizes, how = launch(m)
             with on(x.device):
                 kernels.forward[(-(-m // sizes["BLOCK"]),)](
-                    x, spikes, *kept.tensors(), state, c, 0, steps, m, patience,
-                    OPTION=option, KEEP=kind, CARRY=0, **sizes, **how,
+                    x, spikes, *kept.tensors(), state, c, 0, steps, m, neuron.refractory_steps, KEEP=kind,
+                    **launched,
                 )  # fmt: skip
         potential = kept.potential.view(x.shape) if trace else None
         if trace:
             ctx.mark_non_differentiable(potential)
         if learns:
-            ctx.save_for_backward(*((x, state) if kind == 2 else kept.tensors()))
+            potentials, *others = kept.tensors()
+            ctx.save_for_backward(x if kind == 2 else potentials, *others, state)
         return spikes, potential
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad, _):
         from paraspike.ops.lif import cuda_kernels as kernels
 
         if grad is None:
             return (None,) * 6
-        neuron, option, patience, kind = ctx.given
+        neuron, kind, c, launched = ctx.given
         grad = grad.contiguous()
         out, steps, m = torch.empty_like(grad), len(grad), grad.shape[1] * grad.shape[2]
         if grad.numel():
-            c = device_coefficients(neuron, grad.dtype, grad.device)
-            sizes, how = launch(m)
-            grid = (-(-m // sizes["BLOCK"]),)
+            source, extra, drives, words, state = ctx.saved_tensors
             with on(grad.device):
-                if kind == 1:
-                    kernels.backward[grid](grad, *ctx.saved_tensors, out, out, c, 0, steps, m, OPTION=option,
-                                           CARRY=0, **sizes, **how)  # fmt: skip
-                else:
-                    x, state = ctx.saved_tensors
-                    room = Kept(_first(grad), option, EVERY)
-                    kernels.backward_again[grid](
-                        x, grad, *room.tensors()[:3], state, out, c, steps, m, patience,
-                        OPTION=option, **sizes, **how,
-                    )  # fmt: skip
+                kernels.backward[(-(-m // launched["BLOCK"]),)](
+                    source, grad, extra, drives, words, state, out, out, c, 0, steps, m,
+                    neuron.refractory_steps, KEEP=kind, **launched,
+                )  # fmt: skip
         return out, *[None] * 5
 
 
@@ -150,6 +156,7 @@ class _Looped(torch.autograd.Function):
         return spikes, potential
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad, _):
         if grad is None:
             return (None,) * 8
@@ -164,11 +171,6 @@ class _Looped(torch.autograd.Function):
         return out, of_weight, *[None] * 6
 
 
-def _first(x):
-    """[1, B, N] of x's dtype and device, also where x has no steps."""
-    return x.new_empty((1, *x.shape[1:]))
-
-
 def _rows(v):
     """[T, B, N] as [T*B, N], so aligned that a product takes it for what another seed's is."""
     v = v.reshape(-1, v.shape[2])
@@ -176,16 +178,14 @@ def _rows(v):
 
 
 def _check(x, neuron, recurrent, keep, way):
-    chosen = options(neuron)
+    chosen = _options(neuron)
     if not chosen[0]:
         raise ReaderError(f"{type(neuron).__name__} does not fire", _WHERE, "a LIF")
     if x.dim() != 3:
         raise ReaderError(f"input of shape {list(x.shape)}", _WHERE, "[T, S*B, N]")
     if x.dtype not in (torch.float32, torch.float64):
         raise ReaderError(f"input of dtype {x.dtype}", _WHERE, "float32 or float64")
-    # As triton decides; asking it would import it.
-    interpreted = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
-    if x.device.type != "cuda" and not interpreted:
+    if x.device.type != "cuda" and not _interpreted():
         raise ReaderError(f"input on {x.device}", _WHERE, "move it to a GPU, or use backend=cpu")
     if keep not in (None, "potential", "states"):
         raise ReaderError(f"keep = {keep!r} is unknown", _WHERE, "one of potential, states")
@@ -198,6 +198,11 @@ def _check(x, neuron, recurrent, keep, way):
     if recurrent is not None:
         _check_loop(x, recurrent, way)
     return chosen
+
+
+def _interpreted():
+    """As triton decides; asking it would import it."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
 
 
 def _check_loop(x, recurrent, way):

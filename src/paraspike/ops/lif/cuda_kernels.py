@@ -1,8 +1,10 @@
 """The LIF normal form over given input currents in Triton: all time steps in one launch, state in registers.
 
-Activity is [T, M] with M = S*B*N neurons side by side, one a thread, so that every access is coalesced. No
-dimension is a constexpr, nor specialised on; offsets are 64-bit. What the way back needs is either kept
-(potentials) or walked again from states kept every `EVERY` steps (`backward_again`).
+Activity is [T, M] with M = S*B*N neurons side by side, one a thread, so that every access is coalesced. Time
+is walked in chunks of CHUNK steps, unrolled: while one chunk is computed the next is on its way into
+registers, which needs neither shared memory nor barriers. No dimension is a constexpr, nor specialised on,
+nor is where a caller's tensor begins; offsets are 64-bit. Behind the last step a chunk has zeros, and nothing
+is stored.
 """
 
 import triton
@@ -10,185 +12,206 @@ import triton.language as tl
 
 from paraspike.ops.lif.cuda_memory import (
     EVERY,
-    busy_bit,
+    busy_word,
+    distance,
     fired,
-    fired_before,
     keep,
     load_adjoint,
     load_state,
     only,
     recall,
+    rows,
     store_adjoint,
     store_state,
+    worth,
 )
-from paraspike.ops.lif.cuda_steps import advance, coefficients, retreat, surrogate_coefficients
+from paraspike.ops.lif.cuda_steps import (
+    advance,
+    at_rest,
+    coefficients,
+    retreat,
+    surrogate_coefficients,
+)
 
 
-@triton.jit(do_not_specialize=["first", "steps", "m", "patience"])
+@triton.jit(
+    do_not_specialize=["first", "steps", "m", "patience"], do_not_specialize_on_alignment=["x_ptr"]
+)
 def forward(x_ptr, spikes, potential, extra, drives, words, state, c, first, steps, m, patience,
-            OPTION: tl.constexpr, KEEP: tl.constexpr, CARRY: tl.constexpr, STAGES: tl.constexpr,
-            BLOCK: tl.constexpr):  # fmt: skip
+            OPTION: tl.constexpr, KEEP: tl.constexpr, CARRY: tl.constexpr, ROWS: tl.constexpr,
+            CHUNK: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Steps first .. first + steps of BLOCK neurons.
 
     Args:
         x_ptr, spikes: [T, M].  potential, extra, drives: as `keep` stores them, [T, M].
         words: int32 [ceil(T / EVERY), M], a bit for each step in which a neuron was refractory.
-        state: [6, M], where to go on from and where the last state goes (CARRY), or one for each EVERY steps.
+        state: [ROWS, M], where to go on from and where the last state goes (CARRY, for CHUNK 1), or one for
+            each CHUNK steps.
         KEEP: 0 nothing, 1 potentials, 2 states.
     """
-    a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = coefficients(c)
+    REFRACTORY: tl.constexpr = (OPTION >> 5) & 3
+    # A longer chunk would go on behind the last step; and a chunk lies within a word.
+    tl.static_assert(CARRY == 0 or CHUNK == 1)
+    tl.static_assert(KEEP != 1 or REFRACTORY == 0 or EVERY % CHUNK == 0)
+    factors = coefficients(c)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = n < m
     m = tl.cast(m, tl.int64)
-    zero = tl.zeros((BLOCK,), x_ptr.dtype.element_ty)
-    i, u, a, x_prev, s, left = zero, zero, zero, zero, zero, tl.zeros((BLOCK,), tl.int32)
+    now = at_rest(tl.zeros((BLOCK,), x_ptr.dtype.element_ty))
     word = tl.zeros((BLOCK,), tl.int32)
     if CARRY:
-        i, u, a, x_prev, s, left = load_state(state, n, m, ok, zero, OPTION)
-        if KEEP == 1 and ((OPTION >> 5) & 3) != 0:
-            # Not the first step of its word: the bits before were set by an earlier launch.
-            going_on = only(ok, first % EVERY != 0)
-            word = tl.load(words + (first // EVERY) * m + n, mask=going_on, other=0)
+        now = load_state(state + n, m, ok, now, OPTION)
+        if KEEP == 1 and REFRACTORY != 0:
+            # The bits before were set by an earlier launch.
+            word = tl.load(words + (first // EVERY) * m + n, mask=ok, other=0)
     at = tl.cast(first, tl.int64) * m + n
-    for step in tl.range(0, steps, num_stages=STAGES):
+    xs = rows(x_ptr + at, m, ok, steps, CHUNK)
+    for begin in range(0, steps, CHUNK):
         # Triton's interpreter counts in Python's integers.
-        k = tl.cast(step, tl.int32)
+        k0 = tl.cast(begin, tl.int32)
+        t, left = first + k0, steps - k0
         if KEEP == 2:
-            begins = only(ok, k % EVERY == 0)
-            base = tl.cast(k // EVERY, tl.int64) * 6 * m + n
-            store_state(state, base, m, begins, i, u, a, x_prev, s, left, OPTION)
-        x = tl.load(x_ptr + at, mask=ok, other=0.0)
-        was = a
-        s, before, v, drive, busy, i, u, a, x_prev, left = advance(
-            x, i, u, a, x_prev, s, left, patience, a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, OPTION
-        )  # fmt: skip
-        tl.store(spikes + at, s, mask=ok)
-        if KEEP == 1:
-            keep(potential, extra, drives, at, ok, before, v, was, drive, OPTION)
-            if (OPTION >> 5) & 3:
-                t = first + k
-                word = word | (busy.to(tl.int32) << (t % EVERY))
-                full = ((t + 1) % EVERY == 0) | (k == steps - 1)
-                tl.store(words + (t // EVERY) * m + n, word, mask=only(ok, full))
-                word = tl.where((t + 1) % EVERY == 0, 0, word)
-        at += m
+            store_state(state + tl.cast(k0 // CHUNK, tl.int64) * ROWS * m + n, m, ok, now, OPTION)
+        if REFRACTORY:
+            word = tl.where(t % EVERY == 0, 0, word)
+        then = x_ptr + at + CHUNK * m
+        coming = ()
+        for k in tl.static_range(CHUNK):
+            a = now[2]
+            done, now = advance(xs[k], now, patience, factors, OPTION)
+            s, u, v, drive, busy = done
+            coming += (tl.load(then, mask=only(ok, k < left - CHUNK), other=0.0),)
+            there = only(ok, k < left)
+            tl.store(spikes + at, s, mask=there)
+            if KEEP == 1:
+                keep(potential, extra, drives, at, there, u, v, a, drive, OPTION)
+                if REFRACTORY:
+                    word = word | (busy.to(tl.int32) << (t % EVERY + k))
+            at += m
+            then += m
+        if KEEP == 1 and REFRACTORY != 0:
+            tl.store(words + (t // EVERY) * m + n, word, mask=ok)
+        xs = coming
     if CARRY:
-        store_state(state, n, m, ok, i, u, a, x_prev, s, left, OPTION)
+        store_state(state + n, m, ok, now, OPTION)
 
 
-@triton.jit(do_not_specialize=["first", "steps", "m"])
-def backward(grad, potential, extra, drives, words, adjoint, out, c, first, steps, m,
-             OPTION: tl.constexpr, CARRY: tl.constexpr, STAGES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """Steps first + steps .. first, last one first, from kept potentials; `out` gets the gradient of x.
+@triton.jit(
+    do_not_specialize=["first", "steps", "m", "patience"],
+    do_not_specialize_on_alignment=["source", "grad"],
+)
+def backward(source, grad, extra, drives, words, state, adjoint, out, c, first, steps, m, patience,
+             OPTION: tl.constexpr, KEEP: tl.constexpr, CARRY: tl.constexpr, ROWS: tl.constexpr,
+             CHUNK: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Steps first + steps .. first, last one first; `out` gets the gradient of x.
+
+    Behind the last step gradients and adjoints are zero and so they stay.
 
     Args:
-        grad, out: [T, M].  potential, extra, drives, words: as `forward` stored them.
+        source: what was kept, [T, M]: potentials (KEEP 1), or the input (2), walked again chunk by chunk from
+            `state`, [ceil(T / CHUNK), ROWS, M].
+        grad, out: [T, M].  extra, drives, words: as `forward` stored them.
         adjoint: [5, M], where to go on from and where the last adjoint goes (CARRY).
     """
-    a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = coefficients(c)
-    slope, height, low, high = surrogate_coefficients(c)
+    LATE: tl.constexpr = (OPTION >> 2) & 1
+    factors, surrogate = coefficients(c), surrogate_coefficients(c)
+    threshold, beta = factors[5], factors[6]
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = n < m
     m = tl.cast(m, tl.int64)
     zero = tl.zeros((BLOCK,), out.dtype.element_ty)
-    d, to_i, to_a, to_x, to_s = zero, zero, zero, zero, zero
+    back = zero, zero, zero, zero, zero
     if CARRY:
-        d, to_i, to_a, to_x, to_s = load_adjoint(adjoint, n, m, ok)
-    last = first + steps - 1
-    at = tl.cast(last, tl.int64) * m + n
-    u, v = recall(potential, extra, at, ok, threshold, beta, OPTION)
-    busy = busy_bit(words, last, m, n, ok, OPTION)
-    hot = fired(v, busy, OPTION)
-    drive = zero
-    for k in tl.range(0, steps, num_stages=STAGES):
-        t = last - k
-        # One step ahead: a late reset needs the spikes before, and each potential is read once. The first
-        # step reads itself in vain, for a mask that changes from step to step makes loads ahead dear.
-        then = at - tl.where(t > 0, m, 0)
-        u_before, v_before = recall(potential, extra, then, ok, threshold, beta, OPTION)
-        busy_before = busy_bit(words, tl.maximum(t - 1, 0), m, n, ok, OPTION)
-        hot_before = fired_before(fired(v_before, busy_before, OPTION), t, OPTION)
-        g = tl.load(grad + at, mask=ok, other=0.0)
-        if (OPTION >> 9) & 1:
-            drive = tl.load(drives + at, mask=ok, other=0.0)
-        given, d, to_i, to_a, to_x, to_s = retreat(
-            g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, busy != 0, u_before, hot_before,
-            a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, slope, height, low, high, OPTION,
-        )  # fmt: skip
-        tl.store(out + at, given, mask=ok)
-        u, v, busy, hot = u_before, v_before, busy_before, hot_before
-        at -= m
-    if CARRY:
-        store_adjoint(adjoint, n, m, ok, d, to_i, to_a, to_x, to_s)
-
-
-@triton.jit(do_not_specialize=["steps", "m", "patience"])
-def backward_again(x_ptr, grad, potential, extra, drives, state, out, c, steps, m, patience,
-                   OPTION: tl.constexpr, STAGES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """The way back that walks EVERY steps forward again, from the state kept before them, then back.
-
-    Args:
-        state: [ceil(T / EVERY), 6, M] as `forward` stored it.
-        potential, extra, drives: scratch [EVERY + 1, M] that stays in the second-level cache, as do x's steps.
-    """
-    a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = coefficients(c)
-    slope, height, low, high = surrogate_coefficients(c)
-    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok = n < m
-    m = tl.cast(m, tl.int64)
-    zero = tl.zeros((BLOCK,), out.dtype.element_ty)
-    d, to_i, to_a, to_x, to_s = zero, zero, zero, zero, zero
-    segments = (steps + EVERY - 1) // EVERY
-    for back in range(0, segments):
-        segment = segments - 1 - back
-        begin = segment * EVERY
-        length = tl.minimum(EVERY, steps - begin)
-        base = tl.cast(segment, tl.int64) * 6 * m + n
-        i, u, a, x_prev, s, left = load_state(state, base, m, ok, zero, OPTION)
-        hot_first = s > 0
-        u_first = u
-        word = tl.zeros((BLOCK,), tl.int32)
-        at = tl.cast(begin, tl.int64) * m + n
-        slot = n.to(tl.int64)
-        for k in tl.range(0, length, num_stages=STAGES):
-            x = tl.load(x_ptr + at, mask=ok, other=0.0)
-            was = a
-            s, before, v, drive, busy, i, u, a, x_prev, left = advance(
-                x, i, u, a, x_prev, s, left, patience, a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho,
-                OPTION,
-            )  # fmt: skip
-            keep(potential, extra, drives, slot, ok, before, v, was, drive, OPTION)
-            if (OPTION >> 5) & 3:
-                word = word | (busy.to(tl.int32) << k)
-            at += m
-            slot += m
-        # Each thread reads back what it wrote, unless the compiler gave loads another layout.
-        tl.debug_barrier()
-        at -= m
-        slot -= m
-        u, v = recall(potential, extra, slot, ok, threshold, beta, OPTION)
-        bit = (word >> (length - 1)) & 1
-        hot = fired(v, bit, OPTION)
-        drive = zero
-        for k in tl.range(0, length, num_stages=STAGES):
-            t = length - 1 - k
-            then = slot - tl.where(t > 0, m, 0)
-            u_before, v_before = recall(potential, extra, then, ok, threshold, beta, OPTION)
-            bit_before = (word >> tl.maximum(t - 1, 0)) & 1
-            hot_before = fired(v_before, bit_before, OPTION)
-            if (OPTION >> 2) & 1:
-                # The step before a segment is known from its state alone.
-                u_before = tl.where(t > 0, u_before, u_first)
-                hot_before = tl.where(t > 0, hot_before, hot_first)
-            g = tl.load(grad + at, mask=ok, other=0.0)
+        back = load_adjoint(adjoint + n, m, ok)
+    chunks = (steps + CHUNK - 1) // CHUNK
+    k0 = (chunks - 1) * CHUNK
+    at = tl.cast(first + k0, tl.int64) * m + n
+    left = steps - k0
+    held = rows(source + at, m, ok, left, CHUNK)
+    gs, now = held, at_rest(zero)
+    if KEEP == 1:
+        gs = rows(grad + at, m, ok, left, CHUNK)
+    else:
+        at_state = state + tl.cast(chunks - 1, tl.int64) * ROWS * m + n
+        now = load_state(at_state, m, ok, now, OPTION)
+    for chunk in range(0, chunks):
+        k0 = (chunks - 1 - tl.cast(chunk, tl.int32)) * CHUNK
+        t, left = first + k0, steps - k0
+        if KEEP == 2:
+            u_first, hot_first = now[1], now[4] > 0
+            us, adaptations, gated, gs_now, word = again(
+                held, now, grad + at, m, ok, left, patience, factors, OPTION, CHUNK
+            )
+        else:
+            us, adaptations, gated, gs_now = held, held, held, gs
+            if (OPTION >> 17) & 1:
+                adaptations = rows(extra + at, m, ok, left, CHUNK)
             if (OPTION >> 9) & 1:
-                drive = tl.load(drives + slot, mask=ok, other=0.0)
-            given, d, to_i, to_a, to_x, to_s = retreat(
-                g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, bit != 0, u_before, hot_before,
-                a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, slope, height, low, high, OPTION,
-            )  # fmt: skip
-            tl.store(out + at, given, mask=ok)
-            u, v, bit, hot = u_before, v_before, bit_before, hot_before
-            at -= m
-            slot -= m
-        tl.debug_barrier()
+                gated = rows(drives + at, m, ok, left, CHUNK)
+            word = busy_word(words, t, m, n, ok, OPTION)
+            if LATE:
+                # Nothing fired before the first step.
+                before = at - tl.where(t > 0, m, 0)
+                u_first, v_first = recall(source, extra, before, ok, threshold, beta, OPTION)
+                earlier = busy_word(words, tl.maximum(t - 1, 0), m, n, ok, OPTION)
+                hot_first = only(fired(v_first, earlier & 1, OPTION), t > 0)
+        there_is_more = only(ok, k0 > 0)
+        if KEEP == 2:
+            at_state -= ROWS * m
+            now = load_state(at_state, m, there_is_more, now, OPTION)
+        then = at - CHUNK * m
+        if KEEP == 1:
+            # Wanted last one first, and so fetched; inputs are wanted first one first.
+            then += (CHUNK - 1) * m
+        here = at + (CHUNK - 1) * m
+        coming, coming_gs = (), ()
+        for k in tl.static_range(CHUNK - 1, -1, -1):
+            v = distance(us[k], adaptations[k], threshold, beta, OPTION)
+            hot = fired(v, (word >> k) & 1, OPTION)
+            before = us[k], hot
+            if LATE:
+                if k > 0:
+                    v_before = distance(us[k - 1], adaptations[k - 1], threshold, beta, OPTION)
+                    before = us[k - 1], fired(v_before, (word >> (k - 1)) & 1, OPTION)
+                else:
+                    before = u_first, hot_first
+            seen = us[k], v, gated[k], hot, ((word >> k) & 1) != 0
+            given, back = retreat(gs_now[k], back, seen, before, factors, surrogate, OPTION)
+            value = tl.load(source + then, mask=there_is_more, other=0.0)
+            if KEEP == 1:
+                coming = (value,) + coming
+                coming_gs = (tl.load(grad + then, mask=there_is_more, other=0.0),) + coming_gs
+                then -= m
+            else:
+                coming += (value,)
+                then += m
+            tl.store(out + here, given, mask=only(ok, k < left))
+            here -= m
+        held = coming
+        if KEEP == 1:
+            gs = coming_gs
+        at -= CHUNK * m
+    if CARRY:
+        store_adjoint(adjoint + n, m, ok, back)
+
+
+@triton.jit
+def again(xs, now, grad, m, ok, left, patience, factors, OPTION: tl.constexpr, CHUNK: tl.constexpr):
+    """A chunk's steps for inputs xs from the state `now`, and meanwhile its gradients, fetched last one first.
+
+    Returns:
+        (what `keep` stores of each step: potentials, adaptations and drives; gradients; refractory bits).
+    """
+    us, adaptations, gated, gs = (), (), (), ()
+    word = tl.zeros_like(now[5])
+    grad += (CHUNK - 1) * m
+    for k in tl.static_range(CHUNK):
+        adaptations += (now[2],)
+        done, now = advance(xs[k], now, patience, factors, OPTION)
+        s, u, v, drive, busy = done
+        us += (worth(u, v, OPTION),)
+        gated += (drive,)
+        word = word | (busy.to(tl.int32) << k)
+        gs = (tl.load(grad, mask=only(ok, CHUNK - 1 - k < left), other=0.0),) + gs
+        grad -= m
+    return us, adaptations, gated, gs, word

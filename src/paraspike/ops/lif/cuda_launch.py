@@ -8,17 +8,19 @@ import torch
 from paraspike.neurons import LIF
 from paraspike.ops.lif.options import coefficients
 
-# Neurons from which, neurons of a program, its warps, steps loaded ahead: about 5 MB are to be on their way
-# at any time. Chosen by arithmetic for an H200, not yet by measurement (`benchmarks.cuda_lif.sweep`).
-LAUNCH = ((0, 32, 1, 16), (1 << 17, 128, 4, 8), (1 << 18, 128, 4, 5))
+# Neurons from which, neurons of a program, its warps, steps of a chunk (of which a word has a whole number):
+# 4 MB or more are to be on their way at any time, in at most 128 registers a thread. Chosen by arithmetic for
+# an H200, not yet by measurement (`benchmarks.cuda_lif.sweep`).
+LAUNCH = ((0, 32, 1, 16), (1 << 17, 128, 4, 16))
 # Samples of a seed from which a persistent program takes a block of them on the way back, else one.
 BLOCK_FROM = 32
 # Recurrent neurons from which, samples of that block, warps: the most that leave next to no registers spilled.
 BLOCKS = ((0, 16, 4), (33, 16, 8), (129, 8, 8), (257, 4, 16))
-# Steps between kept states, and of a word of refractory bits: `cuda_memory.EVERY`.
+# Steps of a word of refractory bits (`cuda_memory.EVERY`) and of a captured graph.
 EVERY = 32
 
 
+@functools.lru_cache(256)
 def packed(chosen: tuple[int, ...], trace: bool = False) -> int:
     """`options.options` as the one integer that kernels are specialised on; bit 17: the potential is kept
     beside the adaptation."""
@@ -32,10 +34,16 @@ def packed(chosen: tuple[int, ...], trace: bool = False) -> int:
 
 def launch(m: int) -> tuple[dict, dict]:
     """(constexprs, launch options) of a feedforward kernel over m neurons."""
-    _, block, warps, stages = row(LAUNCH, m)
+    _, block, warps, chunk = row(LAUNCH, m)
     # Contraction into fused multiply-adds would give other bits than the reference's.
     how = {"num_warps": warps, "enable_fp_fusion": False}
-    return {"STAGES": stages, "BLOCK": block}, how
+    return {"CHUNK": chunk, "BLOCK": block}, how
+
+
+def state_rows(option: int) -> int:
+    """Numbers that a neuron's state has: i, u, and what its options use of a, x_prev, s and left."""
+    refractory = int(option >> 5 & 3 > 0)
+    return 2 + (option >> 7 & 1) + (option >> 8 & 1) + (option >> 2 & 1) + refractory
 
 
 def program(n: int, dtype: torch.dtype, block: bool = False) -> tuple[dict, dict]:
@@ -54,10 +62,12 @@ class Kept:
     """What the way back needs, and room for it: [T, M] each, or a single element where it is not needed."""
 
     def __init__(self, x: torch.Tensor, option: int, steps: int, keep: bool = True):
+        m = x.shape[1] * x.shape[2]
+
         def room(wanted, dtype=x.dtype, rows=steps):
-            return torch.empty(
-                (rows, x[0].numel()) if wanted else (1, 1), dtype=dtype, device=x.device
-            )
+            if not wanted:
+                return nothing(dtype, x.device)
+            return torch.empty((rows, m), dtype=dtype, device=x.device)
 
         adaptive, extra = option >> 7 & 1, option >> 17 & 1
         self.potential = room(keep)
@@ -67,6 +77,13 @@ class Kept:
 
     def tensors(self):
         return self.potential, self.extra, self.drives, self.words
+
+
+@functools.lru_cache(64)
+@torch.inference_mode(False)
+def nothing(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """What a kernel is given that needs nothing there: one tensor for all, for an allocation takes 2 us."""
+    return torch.empty((1, 1), dtype=dtype, device=device)
 
 
 @functools.lru_cache(64)

@@ -34,7 +34,7 @@ class Persistent:
 
     def forward(self, x, weight, keep, trace):
         spikes = torch.empty_like(x)
-        kept = Kept(x.new_empty((1, *x.shape[1:])), self.option, len(x), keep)
+        kept = Kept(x, self.option, len(x), keep)
         sizes, how = program(self.n, x.dtype)
         if x.numel():
             with on(x.device):
@@ -104,8 +104,7 @@ class Steps:
             words[0].copy_(words[1] & 1)
             words[1].zero_()
         sizes, how = launch(room.m)
-        # One step: nothing to load ahead.
-        sizes = sizes | {"STAGES": 1}
+        sizes = sizes | {"CHUNK": 1, "ROWS": len(room.state)}
         for k in range(1, length + 1):
             _add_product(room.x[k], room.out[k - 1], room.weight)
             cuda_kernels.forward[(-(-room.m // sizes["BLOCK"]),)](
@@ -138,14 +137,14 @@ class Steps:
 
     def _backward(self, room, length):
         sizes, how = launch(room.m)
-        # One step: nothing to load ahead.
-        sizes = sizes | {"STAGES": 1}
+        sizes = sizes | {"CHUNK": 1, "ROWS": len(room.state)}
+        potential, *others = room.kept.tensors()
         for k in range(length, 0, -1):
             if not self.local:
                 _add_product(room.x[k], room.out[k + 1], room.weight)
             cuda_kernels.backward[(-(-room.m // sizes["BLOCK"]),)](
-                room.x, *room.kept.tensors(), room.state, room.out, room.c, k, 1, room.m,
-                OPTION=self.option, CARRY=1, **sizes, **how,
+                potential, room.x, *others, room.state, room.state, room.out, room.c, k, 1, room.m,
+                self.neuron.refractory_steps, OPTION=self.option, KEEP=1, CARRY=1, **sizes, **how,
             )  # fmt: skip
 
 
@@ -159,13 +158,15 @@ def _add_product(x, activity, weight):
 class _Room:
     """A chunk's buffers, and on a GPU the graph that works on them."""
 
+    # Others come back to it: it must not be made of inference tensors.
+    @torch.inference_mode(False)
     def __init__(self, steps, x, keep):
         rows, shape = EVERY + 2, x.shape[1:]
         self.m, self.keep, self.graph = x[0].numel(), keep, None
         self.x = x.new_zeros((rows, *shape))
         # One direction writes spikes, the other the gradient of x.
         self.out = x.new_zeros((rows, *shape))
-        self.kept = Kept(x[:1], steps.option, rows, keep)
+        self.kept = Kept(x, steps.option, rows, keep)
         self.state = x.new_zeros((6, self.m))
         self.weight = x.new_zeros((steps.seeds, shape[1], shape[1]))
         self.c = device_coefficients(steps.neuron, x.dtype, x.device)

@@ -10,8 +10,14 @@ a program, and sums run in an order that follows from N alone.
 import triton
 import triton.language as tl
 
-from paraspike.ops.lif.cuda_memory import EVERY, busy_bit, fired, fired_before, keep, only, recall
-from paraspike.ops.lif.cuda_steps import advance, coefficients, retreat, surrogate_coefficients
+from paraspike.ops.lif.cuda_memory import EVERY, busy_word, fired, fired_before, keep, only, recall
+from paraspike.ops.lif.cuda_steps import (
+    advance,
+    at_rest,
+    coefficients,
+    retreat,
+    surrogate_coefficients,
+)
 
 
 @triton.jit
@@ -50,14 +56,13 @@ def multiply(source, weight, n, b, inside, cols, BLOCK_B: tl.constexpr, BLOCK_N:
 def forward(x_ptr, spikes, potential, extra, drives, words, weight, c, steps, batch, per_seed, n, patience,
             OPTION: tl.constexpr, KEEP: tl.constexpr, BLOCK_N: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     """One sample a program; arguments as `cuda_kernels.forward`, `weight` [S, n, n]."""
-    a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = coefficients(c)
+    factors = coefficients(c)
     sample = tl.program_id(0)
     cols = tl.arange(0, BLOCK_N)
     ok = cols < n
     m = tl.cast(batch, tl.int64) * n
     weight += tl.cast(sample // per_seed, tl.int64) * n * n
-    zero = tl.zeros((BLOCK_N,), x_ptr.dtype.element_ty)
-    i, u, a, x_prev, s, left = zero, zero, zero, zero, zero, tl.zeros((BLOCK_N,), tl.int32)
+    now = at_rest(tl.zeros((BLOCK_N,), x_ptr.dtype.element_ty))
     word = tl.zeros((BLOCK_N,), tl.int32)
     row = tl.cast(sample, tl.int64) * n
     column = row + cols
@@ -67,13 +72,12 @@ def forward(x_ptr, spikes, potential, extra, drives, words, weight, c, steps, ba
         x = tl.load(x_ptr + at + cols, mask=ok, other=0.0)
         if t > 0:
             x += weigh(spikes + at - m, weight, n, cols, BLOCK_N, ROWS)
-        was = a
-        s, before, v, drive, busy, i, u, a, x_prev, left = advance(
-            x, i, u, a, x_prev, s, left, patience, a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, OPTION
-        )  # fmt: skip
+        a = now[2]
+        done, now = advance(x, now, patience, factors, OPTION)
+        s, u, v, drive, busy = done
         tl.store(spikes + at + cols, s, mask=ok)
         if KEEP == 1:
-            keep(potential, extra, drives, at + cols, ok, before, v, was, drive, OPTION)
+            keep(potential, extra, drives, at + cols, ok, u, v, a, drive, OPTION)
             if (OPTION >> 5) & 3:
                 word = word | (busy.to(tl.int32) << (t % EVERY))
                 full = ((t + 1) % EVERY == 0) | (t == steps - 1)
@@ -92,8 +96,8 @@ def backward(grad, potential, extra, drives, words, turned, out, c, steps, batch
 
     LOCAL: nothing goes back through the recurrent spikes.
     """
-    a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = coefficients(c)
-    slope, height, low, high = surrogate_coefficients(c)
+    factors, surrogate = coefficients(c), surrogate_coefficients(c)
+    threshold, beta = factors[5], factors[6]
     blocks = (per_seed + BLOCK_B - 1) // BLOCK_B
     seed = tl.program_id(0) // blocks
     b = (tl.program_id(0) % blocks) * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -106,16 +110,16 @@ def backward(grad, potential, extra, drives, words, turned, out, c, steps, batch
     column = first + b[:, None] * n + cols[None, :]
     row = tl.cast(steps - 1, tl.int64) * m
     zero = tl.zeros((BLOCK_B, BLOCK_N), out.dtype.element_ty)
-    d, to_i, to_a, to_x, to_s = zero, zero, zero, zero, zero
+    back = zero, zero, zero, zero, zero
     u, v = recall(potential, extra, row + column, ok, threshold, beta, OPTION)
-    busy = busy_bit(words, steps - 1, m, column, ok, OPTION)
+    busy = busy_word(words, steps - 1, m, column, ok, OPTION) & 1
     hot = fired(v, busy, OPTION)
     drive = zero
     for k in range(0, steps):
         t = steps - 1 - k
         then = row - tl.where(t > 0, m, 0) + column
         u_before, v_before = recall(potential, extra, then, ok, threshold, beta, OPTION)
-        busy_before = busy_bit(words, tl.maximum(t - 1, 0), m, column, ok, OPTION)
+        busy_before = busy_word(words, tl.maximum(t - 1, 0), m, column, ok, OPTION) & 1
         hot_before = fired_before(fired(v_before, busy_before, OPTION), t, OPTION)
         g = tl.load(grad + row + column, mask=ok, other=0.0)
         if (OPTION >> 9) & 1:
@@ -128,10 +132,8 @@ def backward(grad, potential, extra, drives, words, turned, out, c, steps, batch
                     g += weigh(sent, turned, n, cols, BLOCK_N, ROWS)[None, :]
                 else:
                     g += multiply(sent, turned, n, b, inside, cols, BLOCK_B, BLOCK_N, ROWS)
-        given, d, to_i, to_a, to_x, to_s = retreat(
-            g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, busy != 0, u_before, hot_before,
-            a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, slope, height, low, high, OPTION,
-        )  # fmt: skip
+        seen = u, v, drive, hot, busy != 0
+        given, back = retreat(g, back, seen, (u_before, hot_before), factors, surrogate, OPTION)
         tl.store(out + row + column, given, mask=ok)
         u, v, busy, hot = u_before, v_before, busy_before, hot_before
         row -= m

@@ -26,7 +26,7 @@ def coefficients(c):
 
 @triton.jit
 def surrogate_coefficients(c):
-    """(slope, height, low and high end of the window)."""
+    """(slope, height, low and high end of the surrogate's window)."""
     return tl.load(c + 8), tl.load(c + 9), tl.load(c + 12), tl.load(c + 13)
 
 
@@ -41,11 +41,16 @@ def fires_at(v, STRICT: tl.constexpr):
 
 
 @triton.jit
-def advance(x, i, u, a, x_prev, s, left, patience, a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho,
-            OPTION: tl.constexpr):  # fmt: skip
-    """From input x and the state (i, u, a, x_prev, spikes before, refractory steps left) to
+def at_rest(zero):
+    """The state (i, u, a, x_prev, spikes before, refractory steps left) before the first step."""
+    return zero, zero, zero, zero, zero, zero.to(tl.int32)
 
-    (spikes, potential before the reset, its distance to threshold, drive, busy; i, u, a, x, left).
+
+@triton.jit
+def advance(x, state, patience, factors, OPTION: tl.constexpr):
+    """From input x and the state (as `at_rest`), `factors` from `coefficients`, to
+
+    ((spikes, potential before the reset, its distance to threshold, drive, refractory), the state).
     """
     RESET: tl.constexpr = OPTION & 3
     LATE: tl.constexpr = (OPTION >> 2) & 1
@@ -54,6 +59,8 @@ def advance(x, i, u, a, x_prev, s, left, patience, a_ii, a_uu, a_ui, c0, c1, thr
     REFRACTORY: tl.constexpr = (OPTION >> 5) & 3
     ADAPTIVE: tl.constexpr = (OPTION >> 7) & 1
     PREVIOUS: tl.constexpr = (OPTION >> 8) & 1
+    i, u, a, x_prev, s, left = state
+    a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = factors
     busy = left > 0
     if REFRACTORY == 2:
         x = tl.where(busy, 0.0, x)
@@ -86,19 +93,21 @@ def advance(x, i, u, a, x_prev, s, left, patience, a_ii, a_uu, a_ui, c0, c1, thr
         a = rho * a + s
     if REFRACTORY != 0:
         left = tl.where(hot, patience, tl.maximum(left - 1, 0))
-    return s, before, v, drive, busy, i, u, a, x, left
+    return (s, before, v, drive, busy), (i, u, a, x, s, left)
 
 
 @triton.jit
-def surrogate_gradient(v, slope, height, low, high, OPTION: tl.constexpr):
-    """ds/dv at the distance v to threshold; `slope` as `options.coefficients` scales it."""
+def surrogate_gradient(v, surrogate, OPTION: tl.constexpr):
+    """ds/dv at the distance v to threshold; `surrogate` from `surrogate_coefficients`."""
+    slope, height, low, high = surrogate
     SHAPE: tl.constexpr = (OPTION >> 12) & 7
     WINDOW: tl.constexpr = (OPTION >> 16) & 1
     far = tl.abs(v) * slope
     if SHAPE == 0:
         psi = height / ((far + 1.0) * (far + 1.0))
     elif SHAPE == 1:
-        rho = 1.0 / (1.0 + tl.exp(-far))
+        # Of v, not |v|: below threshold 1 - rho has all its digits.
+        rho = 1.0 / (1.0 + tl.exp(-slope * v))
         psi = rho * slope * (1.0 - rho)
     elif SHAPE == 2:
         # Written so that NaN stays NaN.
@@ -113,19 +122,17 @@ def surrogate_gradient(v, slope, height, low, high, OPTION: tl.constexpr):
 
 
 @triton.jit
-def retreat(g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, busy, u_before, hot_before,
-            a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho, slope, height, low, high,
-            OPTION: tl.constexpr):  # fmt: skip
+def retreat(g, adjoint, seen, before, factors, surrogate, OPTION: tl.constexpr):
     """Adjoint of `advance`.
 
     Args:
-        g: gradient of the spikes.  d, to_i, to_a, to_x, to_s: adjoints of the state after the step, to_s of
+        g: gradient of the spikes.  adjoint: (d, to_i, to_a, to_x, to_s) of the state after the step, to_s of
             the spikes as the next step's reset sees them.
-        u, v, drive, hot, busy: the step's potential before the reset, its distance to threshold, drive,
-            spikes and refractoriness.  u_before, hot_before: of the step before.
+        seen: the step's (potential before the reset, its distance to threshold, drive, spikes, refractory).
+        before: (potential, spikes) of the step before.
 
     Returns:
-        (gradient of x; d, to_i, to_a, to_x, to_s of the state before the step).
+        (gradient of x, adjoint of the state before the step).
     """
     RESET: tl.constexpr = OPTION & 3
     LATE: tl.constexpr = (OPTION >> 2) & 1
@@ -136,6 +143,10 @@ def retreat(g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, busy, u_before, hot_
     DRIVES: tl.constexpr = (OPTION >> 9) & 1
     GRADIENT: tl.constexpr = (OPTION >> 10) & 3
     POST: tl.constexpr = (OPTION >> 15) & 1
+    d, to_i, to_a, to_x, to_s = adjoint
+    u, v, drive, hot, busy = seen
+    u_before, hot_before = before
+    a_ii, a_uu, a_ui, c0, c1, threshold, beta, rho = factors
     if ADAPTIVE:
         g = g + to_a
     at = v
@@ -154,7 +165,7 @@ def retreat(g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, busy, u_before, hot_
             g = g - d * threshold
         if POST:
             at = tl.where(hot, v - threshold, v)
-    psi = surrogate_gradient(at, slope, height, low, high, OPTION)
+    psi = surrogate_gradient(at, surrogate, OPTION)
     if REFRACTORY == 1:
         psi = tl.where(busy, 0.0, psi)
     sent = g * psi
@@ -181,4 +192,4 @@ def retreat(g, d, to_i, to_a, to_x, to_s, u, v, drive, hot, busy, u_before, hot_
         to_x = to_drive
     if REFRACTORY == 2:
         given = tl.where(busy, 0.0, given)
-    return given, kept * a_uu, to_i, to_a, to_x, to_s
+    return given, (kept * a_uu, to_i, to_a, to_x, to_s)

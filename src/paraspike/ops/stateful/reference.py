@@ -40,7 +40,7 @@ def stateful(x: torch.Tensor, neuron: LIF, state=None, recurrent=None):
         if neuron.refractory == "clamp_input":
             x_t = x_t * idle
         u = neuron.a_uu * u + x_t
-        v = u - neuron.threshold - neuron.beta * a
+        v = u - (neuron.threshold + neuron.beta * a)
         slope = derivative(v, neuron.surrogate)
         fired = v > 0 if neuron.strict else v >= 0
         if neuron.refractory == "block_spike":

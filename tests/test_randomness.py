@@ -88,7 +88,6 @@ def test_without_numba_the_bits_are_the_same(monkeypatch, neurons):
     given = [3, 2**32 - 1], "spike/1", [5, 9], 6, neurons, 2
     compiled = randomness.words(7, *given[1:]), randomness.uniform(*given)
     monkeypatch.setattr(randomness, "numba", None)
-    monkeypatch.setattr(randomness, "_BLOCKS_AT_A_TIME", 7)
     out = np.empty_like(compiled[1])
     assert randomness.uniform(*given, out=out) is out
     np.testing.assert_array_equal(out, compiled[1])

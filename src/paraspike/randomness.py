@@ -16,8 +16,6 @@ from paraspike.threads import run_blocks
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
-# Without numba: enough to hide numpy's own time a call, and few enough to stay in the processor's cache.
-_BLOCKS_AT_A_TIME = 1 << 14
 
 
 @njit(inline="always")
@@ -43,19 +41,20 @@ def fill_line(line, blocks, step, sample, trial, seed, stream):
 
 
 def _in_numpy(out, samples, trial, seeds, k1, real):
-    """Many steps at once, for machines without numba: the same generator on whole arrays."""
+    """`out` on whole arrays, for machines without numba: the same generator."""
     steps, batch, n = out.shape
     block, plain = np.arange((n + 3) // 4, dtype=np.uint64), getattr(philox, "py_func", philox)
-    key = (samples[:, None], np.uint64(trial), seeds[:, None], k1)
-    at_a_time = max(1, _BLOCKS_AT_A_TIME // max(1, batch * len(block)))
-    for first in range(0, steps, at_a_time):
-        step = np.arange(first, min(first + at_a_time, steps), dtype=np.uint64)[:, None, None]
+    key = samples[:, None], np.uint64(trial), seeds[:, None], k1
+    # As many steps at once as stay in the cache.
+    many = max(1, 2**14 // max(1, batch * len(block)))
+    for begin in range(0, steps, many):
+        step = np.arange(begin, min(begin + many, steps), dtype=np.uint64)[:, None, None]
         line = np.stack(np.broadcast_arrays(*plain(block, step, *key)), -1)
-        line = line.reshape(len(step), batch, 4 * len(block))[:, :, :n].astype(np.uint32)
+        line = line.reshape(len(step), batch, -1)[:, :, :n].astype(np.uint32)
         if real:
             line = (line >> np.uint32(9)).astype(np.float32) * np.float32(2.0**-23)
             line += np.float32(2.0**-24)
-        out[first : first + len(step)] = line
+        out[begin : begin + many] = line
 
 
 @njit

@@ -40,7 +40,10 @@ def drawn(seed, steps, seeds, per_seed, n, dtype):
 def judged(readout, labels, hidden, seeds, objective, ops=None):
     """Metrics, gradients of readout and hidden activity."""
     leaves = [v.clone().requires_grad_() for v in (readout, *hidden)]
-    activity = Activity(leaves[0], [Spikes.from_dense(leaves[1]), leaves[2]])
+    held = [Spikes.from_dense(leaves[1]), leaves[2]]
+    if not objective.rate_budget:
+        held[1] = Spikes.from_dense(leaves[2])
+    activity = Activity(leaves[0], held)
     total, m = evaluate_batch(activity, labels, seeds, objective, ops)
     total.backward()
     grads = [torch.zeros_like(v) if v.grad is None else v.grad for v in leaves]

@@ -92,7 +92,7 @@ def _at_once(activity, labels, seeds, objective, loss):
         readout = reduce_time(readout, how)[None]
     losses, hits = loss(readout, labels, seeds, mean=how == "mean")
     per_seed = activity.readout.shape[0] * activity.readout.shape[1] // seeds
-    fired = [_fired(h, seeds) / per_seed for h in activity.hidden]
+    fired = [_fired(h, seeds, objective.rate_budget > 0) / per_seed for h in activity.hidden]
     per_step = sum(fired, start=losses.new_zeros(seeds))
     total = losses
     if objective.rate_budget > 0:
@@ -104,11 +104,14 @@ def _at_once(activity, labels, seeds, objective, loss):
     return total.sum(), Metrics(losses.detach(), hits, per_step.detach(), rates)
 
 
-def _fired(hidden, seeds):
-    """Sum of each seed's activity, [S]. Counts of spikes are exact in float64, in any order."""
+def _fired(hidden, seeds, wanted):
+    """Sum of each seed's activity, [S]; of real-valued activity nan where no budget wants it."""
     if isinstance(hidden, Spikes):
+        # Counts of spikes are exact in float64, in any order.
         totals = hidden.totals
         return totals.reshape(seeds, -1).sum(1, dtype=torch.float64).to(totals.dtype)
+    if not wanted:
+        return hidden.new_full((seeds,), torch.nan)
     return torch.stack([part.sum() for part in hidden.chunk(seeds, 1)])
 
 

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from paraspike import backends
 from paraspike.batches import make_batch
@@ -18,7 +19,7 @@ from paraspike.learning import bptt
 from paraspike.learning.bptt import Objective
 from paraspike.learning.optimizers import PerSeed
 from paraspike.network import Network
-from paraspike.neurons import SPSN, LeakyIntegrator, cuba
+from paraspike.neurons import SPSN, LeakyIntegrator, ReLU, cuba
 from paraspike.papers import spsn as papers_spsn
 from paraspike.recurrent import RateTarget, RecurrentNetwork
 from paraspike.spikes import Spikes
@@ -130,6 +131,30 @@ def test_a_seed_trains_the_same_alone_and_among_others(name, backend):
         assert torch.equal(together[:, PER_SEED : 2 * PER_SEED], own)
     for key, own in alone[2].items():
         assert np.array_equal(arrays[key][1:2], own), key
+
+
+class Calls(TorchDispatchMode):
+    """Counts calls of torch's operators, those of the way back too."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("neuron, budget", [(spsn("SB"), 0.05), (ReLU(), 0.0)])
+def test_more_seeds_take_no_more_calls(neuron, budget):
+    counts = []
+    for seeds in (SEEDS, SEEDS[:1]):
+        net = Network((N_IN, 8, CLASSES), neuron, READOUT, seeds, backend="cuda")
+        x, labels, draws = batch(0, seeds)
+        labels, objective = labels.to(net.layers[0].weight.device), Objective("mean", budget)
+        with Calls() as calls:
+            activity = net(x, draws)
+            bptt.evaluate_batch(activity, labels, len(seeds), objective, net.ops)[0].backward()
+        counts.append(calls.count)
+    assert counts[0] == counts[1]
 
 
 DATA = load("blobs", "train", samples=14)

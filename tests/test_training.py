@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from paraspike import training
+from paraspike import checkpoints, training
 from paraspike.datasets import load
 from paraspike.errors import ReaderError
 from paraspike.evaluation import evaluate
@@ -80,26 +80,28 @@ def test_an_arm_trains_the_same_alone_and_beside_others(data):
     assert not any(np.isnan(h.loss).any() for h in histories)
 
 
-def test_interrupted_training_resumes_with_the_same_bits(data, tmp_path, monkeypatch):
-    undisturbed = fresh(data)
+@pytest.mark.parametrize("every, kept", [(0.0, [1, 2, 3]), (1e9, [1, 3])])
+def test_interrupted_training_resumes_with_the_same_bits(data, tmp_path, monkeypatch, every, kept):
+    monkeypatch.setattr(training, "SAVE_EVERY", every)
+    undisturbed, seen = fresh(data), []
     expected = train(undisturbed, data, SETTINGS)
     file = tmp_path / "checkpoints" / "arm.pt"
-    save = training._save
+    save = checkpoints.save
 
-    def save_then_stop(*arguments):
-        save(*arguments)
-        if arguments[1] == 2:
+    def save_then_stop(arm):
+        save(arm)
+        seen.append(arm.epoch)
+        if len(seen) == len(kept) - 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_then_stop)
+    monkeypatch.setattr(checkpoints, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
         train(fresh(data), data, SETTINGS, file)
-    monkeypatch.setattr(training, "_save", save)
     resumed = fresh(data)
     history = train(resumed, data, SETTINGS, file)
     assert same(resumed.arrays(), undisturbed.arrays())
     assert np.array_equal(history.loss, expected.loss)
-    assert [p.name for p in file.parent.iterdir()] == ["arm.pt"]
+    assert seen == kept and [p.name for p in file.parent.iterdir()] == ["arm.pt"]
 
 
 def test_nan_is_reported_at_once_with_epoch_batch_and_seed(data):

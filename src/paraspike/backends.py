@@ -121,6 +121,13 @@ TABLE = {
         ),
         "cuda": ("traces.cuda", "traces", "Triton: synapses in registers over all steps of a call"),
     },
+    "loss": {
+        "cuda": (
+            "loss.cuda",
+            "losses",
+            "Triton: sum over time and cross entropy, all seeds at once",
+        ),
+    },
     "eventprop": {
         "reference": ("eventprop.reference", "eventprop", "event by event, a sample at a time"),
         "cpu": ("eventprop.cpu", "eventprop", "compiled, samples shared out among the threads"),
@@ -143,7 +150,7 @@ class Operators:
 
     `network` (all layers at once), `layer` (a whole LIF or integrating layer) and `integrate_and_fire` (SPSN
     after its synapse) are None where a backend has none: then `synapse`, `lif`, `integrate`, `noise` and
-    `spsn` do it in turn.
+    `spsn` do it in turn. `loss` is None where seeds are taken one after another.
     """
 
     backend: str
@@ -157,6 +164,7 @@ class Operators:
     stateful: callable
     traces: callable
     compact: callable
+    loss: callable = None
     layer: callable = None
     network: callable = None
     eventprop: callable = None

@@ -40,7 +40,9 @@ def evaluate(network: Network, data, settings: Settings, trial: int = 0, batch_s
         labels = labels_of(data, flat, settings.dt, steps, network)
         with torch.no_grad():
             activity = network(x, Draws(flat, owner, trial, "test"))
-            _, m = bptt.evaluate_batch(activity, labels, len(seeds), settings.objective)
+            _, m = bptt.evaluate_batch(
+                activity, labels, len(seeds), settings.objective, network.ops
+            )
         blocks = activity.readout.chunk(len(seeds), 1)
         reduced = [bptt.reduce_time(block, settings.objective.readout) for block in blocks]
         readout.append(torch.stack(reduced).cpu().numpy())

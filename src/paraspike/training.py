@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,16 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from paraspike import checkpoints
 from paraspike.batches import Augmentation, kept_on, labels_of, make_batch
 from paraspike.datasets.binning import steps_needed
 from paraspike.errors import ReaderError
 from paraspike.layer import Draws
 from paraspike.learning import bptt
-from paraspike.learning.bptt import Objective
+from paraspike.learning.bptt import Metrics, Objective
 from paraspike.learning.optimizers import OPTIMIZERS, PerSeed
 from paraspike.network import Network
 from paraspike.progress import tqdm
 from paraspike.randomness import permutation
+
+# Seconds from one checkpoint to the next at least: on a GPU an epoch may take less time than its checkpoint.
+SAVE_EVERY = 5.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ def train(
     On backend cuda nothing waits for the device within an epoch: what follows is noticed at its end.
 
     A seed's weights, order of samples, augmentation and spikes depend on that seed alone. With a
-    `checkpoint` file the state is kept after every epoch and training resumes from it, with the same
-    bits as an undisturbed run.
+    `checkpoint` file the state is kept after the first epoch, the last, and those that end SAVE_EVERY
+    seconds after the last one kept; training resumes from it, with the same bits as an undisturbed run.
 
     Raises:
         ReaderError: the loss stops being finite (names epoch, batch and seeds).
@@ -87,7 +92,9 @@ class Trainee:
         self.optimizer = PerSeed(network, settings.optimizer, settings.learning_rate)
         shape = (len(network.seeds), settings.epochs)
         self.history = History(*(np.full(shape, np.nan) for _ in fields(History)))
-        self.epoch, self._held = _resume(checkpoint, network, self.optimizer, self.history)
+        self.epoch, self._held, self._saved = 0, None, float("-inf")
+        if checkpoint is not None and checkpoint.exists():
+            self._held, self._saved = checkpoints.load(self), time.monotonic()
 
     def attach(self, companion) -> None:
         """Call `companion.step()` after every update; its state_dict is kept with the checkpoints."""
@@ -136,14 +143,22 @@ class Trainee:
             self._add_up()
 
     def _add_up(self):
-        for batch, (m, size) in enumerate(self.noted):
+        """Batch after batch in order; what lies on a device is fetched once."""
+        if not self.noted:
+            return
+        metrics, sizes = zip(*self.noted, strict=True)
+        losses, hits, spikes, rates = (
+            torch.stack([getattr(m, field.name) for m in metrics]).cpu()
+            for field in fields(Metrics)
+        )
+        for batch, size in enumerate(sizes):
             if self.waits:
                 with self._named(batch):
-                    bptt.check_finite(m.loss, self.network.seeds)
-            _report_silence(self, m)
-            self.sums["loss"] += size * m.loss.double().cpu().numpy()
-            self.sums["train_accuracy"] += 100 * m.correct.cpu().numpy()
-            self.sums["spikes_per_ms"] += size * m.spikes_per_step.double().cpu().numpy()
+                    bptt.check_finite(losses[batch], self.network.seeds)
+            _report_silence(self, rates[batch])
+            self.sums["loss"] += size * losses[batch].double().numpy()
+            self.sums["train_accuracy"] += 100 * hits[batch].numpy()
+            self.sums["spikes_per_ms"] += size * spikes[batch].double().numpy()
         self.noted = []
 
     def end(self, samples: int):
@@ -154,9 +169,10 @@ class Trainee:
         for name, value in self.sums.items():
             getattr(self.history, name)[:, self.epoch] = value / samples
         self.epoch += 1
-        _save(
-            self.checkpoint, self.epoch, self.network, self.optimizer, self.history, self.companion
-        )
+        late = time.monotonic() - self._saved >= SAVE_EVERY
+        if self.checkpoint is not None and (late or self.epoch == self.settings.epochs):
+            checkpoints.save(self)
+            self._saved = time.monotonic()
 
 
 def train_together(arms: list[Trainee], data) -> list[History]:
@@ -171,7 +187,10 @@ def train_together(arms: list[Trainee], data) -> list[History]:
     total = sum(per_epoch[key] * max(a.settings.epochs for a in g) for key, g in groups.items())
     done = sum(per_epoch[key] * min(a.epoch for a in g) for key, g in groups.items())
     label = arms[0].label if len(arms) == 1 else f"{len(arms)} networks"
-    with tqdm(total=total, initial=done, desc=label, unit="batch", **_quiet()) as bar:
+    quiet = os.environ.get("PARASPIKE_PROGRESS") == "0"
+    with tqdm(
+        total=total, initial=done, desc=label, unit="batch", disable=quiet, leave=False
+    ) as bar:
         for group in groups.values():
             last = max(arm.settings.epochs for arm in group)
             for epoch in range(min(arm.epoch for arm in group), last):
@@ -202,11 +221,11 @@ def _epoch(arms, data, epoch, bar):
     bar.set_postfix(accuracy=f"{accuracy:.1f} %")
 
 
-def _report_silence(arm, metrics):
+def _report_silence(arm, rates):
     network = arm.network
-    if not network.layers[0].neuron.fires or bool((metrics.rates > 0).all()):
+    if not network.layers[0].neuron.fires or bool((rates > 0).all()):
         return
-    for layer, row in enumerate(metrics.rates.tolist()):
+    for layer, row in enumerate(rates.tolist()):
         dead = [s for s, rate in zip(network.seeds, row, strict=True) if rate == 0]
         if dead and layer not in arm.silent:
             arm.silent.add(layer)
@@ -218,35 +237,3 @@ def _report_silence(arm, metrics):
                 RuntimeWarning,
                 stacklevel=5,
             )
-
-
-def _quiet():
-    return {"disable": True} if os.environ.get("PARASPIKE_PROGRESS") == "0" else {"leave": False}
-
-
-def _save(checkpoint, epoch, network, optimizer, history, companion):
-    if checkpoint is None:
-        return
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "epoch": epoch,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": {f.name: torch.from_numpy(getattr(history, f.name)) for f in fields(History)},
-        "companion": None if companion is None else companion.state_dict(),
-    }
-    temporary = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}")
-    torch.save(state, temporary)
-    os.replace(temporary, checkpoint)
-
-
-def _resume(checkpoint, network, optimizer, history):
-    """(epochs done, state of what was attached)."""
-    if checkpoint is None or not checkpoint.exists():
-        return 0, None
-    state = torch.load(checkpoint, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    for name, value in state["history"].items():
-        getattr(history, name)[:] = value.numpy()
-    return state["epoch"], state.get("companion")

@@ -95,12 +95,23 @@ def stdp_jobs():
             yield [module, "layer", given, options, 8]
 
 
+def loss_jobs():
+    module, names = "paraspike.ops.loss.cuda", ("x", "parts", "losses", "slopes")
+    for real in (F, D):
+        given = dict.fromkeys(names, real) | {"labels": "*i64", "hits": "*i64"}
+        yield [module, "time_sums", given, {"SHARE": 64, "LANES": 128, "STAGES": 8}, 1]
+        for keep in (True, False):
+            options = {"KEEP": keep, "ROWS": 64, "COLUMNS": 32}
+            yield [module, "cross_entropies", given, options, 4]
+
+
 JOBS = {
     "synapse": synapse_jobs,
     "eprop": eprop_jobs,
     "traces": traces_jobs,
     "stateful": stateful_jobs,
     "stdp": stdp_jobs,
+    "loss": loss_jobs,
 }
 
 
@@ -109,6 +120,7 @@ WIDTHS = {
     "currents": ("n_in", "n"), "weight_sums": ("n",), "row_sums": ("n",), "add_parts": (), "scan": (),
     "by_rows": ("n_in", "n"), "over_rows": ("n_in", "n"),
     "traces": ("n_in", "n"), "stateful": ("n",), "presynaptic": (), "layer": ("n_in", "n"),
+    "time_sums": (), "cross_entropies": ("n",),
 }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from paraspike.errors import ReaderError
 from paraspike.ops.lif import cpu
 from paraspike.papers import spikepipe
-from paraspike.papers.spikepipe import EXAMPLE, LIF_SECTION, SECTION, Bilinear, nearest_lif, spike
+from paraspike.papers.spikepipe import EXAMPLE, Bilinear, nearest_lif, spike
 from paraspike.papers.spikepipe_layers import Readout, SpikingLayer, layers, logits, narrower
+from paraspike.papers.spikepipe_unrolled import LIF_SECTION, SECTION
 from paraspike.pipelining.networks import NETWORKS, Network, conv, dense
 
 

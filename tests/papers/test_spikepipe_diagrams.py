@@ -14,16 +14,16 @@ from spikepipe_pictures import legible, words  # noqa: E402
 
 from paraspike.errors import ReaderError  # noqa: E402
 from paraspike.papers import spikepipe_diagrams as diagrams  # noqa: E402
-from paraspike.papers.spikepipe import (  # noqa: E402
-    EXAMPLE,
+from paraspike.papers.spikepipe import EXAMPLE, Bilinear, spike  # noqa: E402
+from paraspike.papers.spikepipe_networks import network_figure, task_dataflow  # noqa: E402
+from paraspike.papers.spikepipe_unrolled import (  # noqa: E402
     LIF_SECTION,
     SECTION,
-    Bilinear,
     Edge,
-    spike,
+    contracted,
+    evaluate,
+    unrolled,
 )
-from paraspike.papers.spikepipe_networks import network_figure, task_dataflow  # noqa: E402
-from paraspike.papers.spikepipe_unrolled import contracted, evaluate, unrolled  # noqa: E402
 from paraspike.pipelining.networks import NETWORKS, Network, dense  # noqa: E402
 from paraspike.pipelining.tasks import graph_of_cycles, task_graph  # noqa: E402
 

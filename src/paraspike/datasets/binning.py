@@ -16,17 +16,19 @@ def bin_of(time, dt):
     return np.int64(nearest) if abs(exact - nearest) < 1e-6 else np.int64(np.ceil(exact))
 
 
-@njit
-def _longest(times, offsets, index, dt):
-    """Bins of the longest recording, and its place in `index`."""
-    longest, where = 0, -1
-    for b in range(len(index)):
-        stop = offsets[index[b] + 1]
-        if stop > offsets[index[b]]:
-            bins = bin_of(times[stop - 1], dt) + 1
-            if bins > longest:
-                longest, where = bins, b
-    return longest, where
+def own_bins(data, index, dt: float) -> np.ndarray:
+    """Bins of dt seconds of each recording of `index` up to its last event, int64 [B]; 0 where it has none."""
+    stops = data.offsets[index + 1]
+    filled = stops > data.offsets[index]
+    last = data.times[np.maximum(stops - 1, 0)] if len(data.times) else np.zeros(len(index))
+    return np.where(filled, _bins_of(last, dt) + 1, 0)
+
+
+def _bins_of(times, dt):
+    """`bin_of` of an array."""
+    exact = times / dt
+    nearest = np.rint(exact)
+    return np.where(np.abs(exact - nearest) < 1e-6, nearest, np.ceil(exact)).astype(np.int64)
 
 
 @njit
@@ -145,7 +147,8 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
     """
     index = np.asarray(index, dtype=np.int64).reshape(-1)
     _check_dt(dt)
-    longest, where = _longest(data.times, data.offsets, index, dt)
+    own = own_bins(data, index, dt)
+    longest, where = own.max(initial=0), own.argmax() if len(own) else -1
     if longest > steps:
         raise ReaderError(
             f"recording {index[where]} has {longest} bins of {dt:g} s, but {steps} steps are given",
@@ -157,7 +160,7 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
             f"a warp for {len(warp.shift)} recordings, {len(index)} asked", "bin_events"
         )
     if numba is None and warp is None:
-        return _in_numpy(data, index, float(dt), int(steps))
+        return _in_numpy(data, index, own, float(dt), int(steps))
     sizes = data.offsets[index + 1] - data.offsets[index]
     shifts, zooms = np.zeros(0, np.int64), np.zeros(0)
     if warp is not None:
@@ -181,17 +184,13 @@ def bin_events(data, index, dt: float, steps: int, warp: Warp | None = None):
     return kept, out, counts
 
 
-def _in_numpy(data, index, dt, steps):
+def _in_numpy(data, index, own, dt, steps):
     """`bin_events` without a warp on whole arrays, for machines without numba."""
     starts, sizes = data.offsets[index], data.offsets[index + 1] - data.offsets[index]
     owner = np.repeat(np.arange(len(index)), sizes)
     event = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + starts[owner]
-    exact = data.times[event] / dt
-    nearest = np.rint(exact)
-    bins = np.where(np.abs(exact - nearest) < 1e-6, nearest, np.ceil(exact)).astype(np.int64)
+    bins = _bins_of(data.times[event], dt)
     if data.span is None:
-        own = np.zeros(len(index), np.int64)
-        np.maximum.at(own, owner, bins + 1)
         bins += (steps - own)[owner]
     n_rows, n = steps * len(index), data.n_units
     cells, counts = np.unique(
@@ -207,8 +206,7 @@ def steps_needed(data, dt: float) -> int:
     _check_dt(dt)
     if data.span is not None:
         return max(int(bin_of(float(data.span), float(dt))), 1)
-    longest, _ = _longest(data.times, data.offsets, np.arange(len(data)), float(dt))
-    return max(int(longest), 1)
+    return int(own_bins(data, np.arange(len(data)), dt).max(initial=1))
 
 
 def _check_dt(dt):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from paraspike.datasets.augment import Warp
-from paraspike.datasets.binning import bin_events, steps_needed
+from paraspike.datasets.binning import bin_events, own_bins, steps_needed
 from paraspike.errors import ReaderError
 from paraspike.ops.synapse.resident import Resident
 from paraspike.spikes import Spikes
@@ -58,20 +58,9 @@ class ResidentEvents:
         self.pointers, self.units, self.counts = (
             torch.from_numpy(part).to(self.device) for part in (pointers, units, counts)
         )
-        # A recording's own bins, up to its last event; those of no event have none.
-        rows = np.arange(self.steps)
-        last = np.where(lengths > 0, rows, -1).max(1, initial=-1)
+        self.own = torch.from_numpy(own_bins(data, np.arange(n), dt)).to(self.device)
         at_start = data.span is not None
-        own = last + 1 if at_start else self._own(data, dt)
-        self.own = torch.from_numpy(own).to(self.device)
         self.pad = torch.zeros_like(self.own) if at_start else self.steps - self.own
-
-    def _own(self, data, dt):
-        filled = np.diff(data.offsets) > 0
-        exact = data.times[np.maximum(data.offsets[1:] - 1, 0)] / dt if len(data.times) else 0.0
-        nearest = np.rint(exact)
-        bins = np.where(np.abs(exact - nearest) < 1e-6, nearest, np.ceil(exact)) + 1
-        return np.where(filled, bins, 0).astype(np.int64)
 
     def batch(self, index, warp: Warp | None = None) -> Spikes:
         """Recordings `index` (integers [B], on the host), warped if asked, as `Spikes` [T, B, n_units] whose

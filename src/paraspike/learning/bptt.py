@@ -57,16 +57,21 @@ class Metrics:
     rates: torch.Tensor
 
 
-def evaluate_batch(activity: Activity, labels: torch.Tensor, seeds: int, objective: Objective):
+def evaluate_batch(
+    activity: Activity, labels: torch.Tensor, seeds: int, objective: Objective, ops=None
+):
     """Loss to be minimised (sum over seeds) and its metrics.
 
     Args:
         activity: of a network with `seeds` seeds.
         labels: int64 [S*B].
+        ops: the network's operators; their `loss` takes all seeds at once, for an objective of this form.
 
     The regulariser is relu(sum over hidden neurons of mean spikes - theta N)^2, one budget for the
     whole network, averaged over time and batch as the authors' code has it (equation 21: time only).
     """
+    if ops is not None and ops.loss and type(objective).one_seed is Objective.one_seed:
+        return _at_once(activity, labels, seeds, objective, ops.loss)
     # Seed by seed: torch's reductions round differently with the size of what surrounds a sample.
     readouts, targets = activity.readout.chunk(seeds, 1), labels.chunk(seeds)
     hidden = [
@@ -78,6 +83,36 @@ def evaluate_batch(activity: Activity, labels: torch.Tensor, seeds: int, objecti
     ]
     totals, losses, hits, fired, rates = (torch.stack(c) for c in zip(*columns, strict=True))
     return totals.sum(), Metrics(losses.detach(), hits, fired.detach(), rates.detach().T)
+
+
+def _at_once(activity, labels, seeds, objective, loss):
+    """`evaluate_batch` by an operator that takes all seeds."""
+    readout, how = activity.readout, objective.readout
+    if how not in ("mean", "sum"):
+        readout = reduce_time(readout, how)[None]
+    losses, hits = loss(readout, labels, seeds, mean=how == "mean")
+    per_seed = activity.readout.shape[0] * activity.readout.shape[1] // seeds
+    fired = [_fired(h, seeds, objective.rate_budget > 0) / per_seed for h in activity.hidden]
+    per_step = sum(fired, start=losses.new_zeros(seeds))
+    total = losses
+    if objective.rate_budget > 0:
+        neurons = sum(h.shape[-1] for h in activity.hidden)
+        excess = torch.relu(per_step - objective.rate_budget * neurons)
+        total = losses + objective.rate_weight * excess**2
+    rates = [f.detach() / h.shape[-1] for f, h in zip(fired, activity.hidden, strict=True)]
+    rates = torch.stack(rates) if rates else losses.new_zeros(0, seeds)
+    return total.sum(), Metrics(losses.detach(), hits, per_step.detach(), rates)
+
+
+def _fired(hidden, seeds, wanted):
+    """Sum of each seed's activity, [S]; of real-valued activity nan where no budget wants it."""
+    if isinstance(hidden, Spikes):
+        # Counts of spikes are exact in float64, in any order.
+        totals = hidden.totals
+        return totals.reshape(seeds, -1).sum(1, dtype=torch.float64).to(totals.dtype)
+    if not wanted:
+        return hidden.new_full((seeds,), torch.nan)
+    return torch.stack([part.sum() for part in hidden.chunk(seeds, 1)])
 
 
 def check_finite(losses: torch.Tensor, seeds) -> None:
@@ -100,7 +135,8 @@ def step(
         ReaderError: the loss is not finite; weights are left as they were.
     """
     optimizer.zero_grad()
-    total, metrics = evaluate_batch(network(x, draws), labels, len(network.seeds), objective)
+    activity = network(x, draws)
+    total, metrics = evaluate_batch(activity, labels, len(network.seeds), objective, network.ops)
     if check and not torch.isfinite(total):
         bad = [s for s, v in zip(network.seeds, metrics.loss.tolist(), strict=True) if v - v != 0]
         raise ReaderError(

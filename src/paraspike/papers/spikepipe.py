@@ -214,29 +214,6 @@ def _backward(start, stop, steps, n, c, post, grad, potential, out):
                 later[j] = to_potential
 
 
-@dataclass(frozen=True)
-class Edge:
-    """An edge of a signal-flow graph: a gain ("1", "s", "m", ">": the comparison), maybe a delay of one step
-    that the spike of the step before clears."""
-
-    source: str
-    target: str
-    gain: str = "1"
-    delay: bool = False
-    cleared_by: str | None = None
-
-
-# Figure 1: nodes add what comes in. `Q` is what the delay element takes over to the next step.
-SECTION = (
-    Edge("I", "sI", "s"),
-    Edge("sI", "V"),
-    Edge("sI", "Q"),
-    Edge("V", "Q", "m"),
-    Edge("Q", "V", delay=True),
-)
-# Figure 2: the same with its delay element cleared by a spike.
-LIF_SECTION = (*SECTION[:-1], Edge("Q", "V", delay=True, cleared_by="S"), Edge("V", "S", ">"))
-
 # Figure 3's values (A1); input current of its 20 steps, ours: on, off, and strong.
 EXAMPLE = Bilinear(c=4.0, lam=0.25, threshold=0.5)
 EXAMPLE_CURRENTS = (0.0,) + (0.5,) * 8 + (0.0,) * 6 + (1.2,) * 5

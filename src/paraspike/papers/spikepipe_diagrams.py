@@ -12,15 +12,7 @@ from matplotlib.figure import Figure
 
 from paraspike import plots
 from paraspike.ops.lif import reference
-from paraspike.papers.spikepipe import (
-    EXAMPLE,
-    LIF_SECTION,
-    SECTION,
-    Bilinear,
-    Edge,
-    example,
-    nearest_lif,
-)
+from paraspike.papers.spikepipe import EXAMPLE, Bilinear, example, nearest_lif
 from paraspike.papers.spikepipe_strokes import (
     DELAY,
     GATE,
@@ -32,7 +24,7 @@ from paraspike.papers.spikepipe_strokes import (
     headline,
     wire,
 )
-from paraspike.papers.spikepipe_unrolled import contracted, unrolled
+from paraspike.papers.spikepipe_unrolled import LIF_SECTION, SECTION, Edge, contracted, unrolled
 
 # Where the nodes of a section lie, and the corners of edges that go no straight way.
 PLACES = {"I": (0, 2.4), "sI": (2.3, 2.4), "V": (4.2, 2.4), "Q": (4.2, 0), "S": (9, 2.4)}

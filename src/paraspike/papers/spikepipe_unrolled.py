@@ -1,4 +1,4 @@
-"""SpikePipe's neuron unrolled over time, as edges: what figure 5 draws can be computed."""
+"""SpikePipe's neuron as edges, and unrolled over time: what figure 5 draws can be computed."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,31 @@ from graphlib import TopologicalSorter
 import numpy as np
 
 from paraspike.errors import ReaderError
-from paraspike.papers.spikepipe import Bilinear, Edge
+from paraspike.papers.spikepipe import Bilinear
+
+
+@dataclasses.dataclass(frozen=True)
+class Edge:
+    """An edge of a signal-flow graph: a gain ("1", "s", "m", ">": the comparison), maybe a delay of one step
+    that the spike of the step before clears."""
+
+    source: str
+    target: str
+    gain: str = "1"
+    delay: bool = False
+    cleared_by: str | None = None
+
+
+# Figure 1: nodes add what comes in. `Q` is what the delay element takes over to the next step.
+SECTION = (
+    Edge("I", "sI", "s"),
+    Edge("sI", "V"),
+    Edge("sI", "Q"),
+    Edge("V", "Q", "m"),
+    Edge("Q", "V", delay=True),
+)
+# Figure 2: the same with its delay element cleared by a spike.
+LIF_SECTION = (*SECTION[:-1], Edge("Q", "V", delay=True, cleared_by="S"), Edge("V", "S", ">"))
 
 
 def unrolled(edges: Iterable[Edge], steps: int) -> list[Edge]:

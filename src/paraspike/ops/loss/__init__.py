@@ -1,0 +1,1 @@
+"""Cross entropy of a readout over time, of many seeds."""

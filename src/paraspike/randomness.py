@@ -41,17 +41,20 @@ def fill_line(line, blocks, step, sample, trial, seed, stream):
 
 
 def _in_numpy(out, samples, trial, seeds, k1, real):
-    """All of `out` at once, for machines without numba: the same generator on whole arrays."""
-    steps, _, n = out.shape
+    """`out` on whole arrays, for machines without numba: the same generator."""
+    steps, batch, n = out.shape
     block, plain = np.arange((n + 3) // 4, dtype=np.uint64), getattr(philox, "py_func", philox)
-    for step in range(steps):
-        key = (samples[:, None], np.uint64(trial), seeds[:, None], k1)
-        line = np.stack(np.broadcast_arrays(*plain(block[None], np.uint64(step), *key)), -1)
-        line = line.reshape(len(samples), -1)[:, :n].astype(np.uint32)
+    key = samples[:, None], np.uint64(trial), seeds[:, None], k1
+    # As many steps at once as stay in the cache.
+    many = max(1, 2**14 // max(1, batch * len(block)))
+    for begin in range(0, steps, many):
+        step = np.arange(begin, min(begin + many, steps), dtype=np.uint64)[:, None, None]
+        line = np.stack(np.broadcast_arrays(*plain(block, step, *key)), -1)
+        line = line.reshape(len(step), batch, -1)[:, :, :n].astype(np.uint32)
         if real:
             line = (line >> np.uint32(9)).astype(np.float32) * np.float32(2.0**-23)
             line += np.float32(2.0**-24)
-        out[step] = line
+        out[begin : begin + many] = line
 
 
 @njit

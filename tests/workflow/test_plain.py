@@ -15,6 +15,7 @@ from paraspike.pipeline import plain
 from paraspike.pipeline.config import load, read_yaml
 from paraspike.pipeline.plan import build
 from paraspike.pipeline.runner import run_notebook
+from paraspike.training import Trainee
 
 # Seconds each; where times are measured, all but them is compared.
 TINY = "seeds=[0] train_samples=20 test_samples=20 hidden=[8] dt=0.05 epochs=1 batch_size=10"
@@ -103,14 +104,45 @@ def test_nothing_but_the_few_packages_of_a_gpu_machine_is_needed(tmp_path):
     xr.testing.assert_identical(found, wanted)
 
 
+def test_an_interrupted_run_leaves_no_file_and_goes_on(tmp_path, monkeypatch, capsys):
+    words = ["readout", *TINY.split(), "epochs=3", "models=LIF", "readouts=mean"]
+    words += ["--backend", "reference", "--output"]
+    end, epochs = Trainee.end, []
+
+    def ends(arm, samples):
+        end(arm, samples)
+        epochs.append(arm.epoch)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainee, "end", ends)
+    cut, whole = tmp_path / "cut.nc", tmp_path / "whole.nc"
+    assert plain.main("spsn", [*words, str(cut)]) == 130
+    assert "goes on" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert plain.main("spsn", [*words, str(cut)]) == 0
+    assert len(epochs) == 3
+    assert plain.main("spsn", [*words, str(whole)]) == 0
+    assert len(epochs) == 6 and cut.read_bytes() == whole.read_bytes()
+
+
+def test_help_lists_the_parameters_of_an_experiment(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        plain.main("spsn", ["readout", "--help"])
+    assert "  epochs=4  passes over the training set\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "words, told",
     [
+        ([], "known are: augmentation, duration"),
         (["raedout"], "did you mean 'readout'"),
         (["readout", "epoch=3"], "did you mean 'epochs'"),
         (["readout", "epochs"], "no key=value"),
         (["readout", "epochs=many"], "'many' is a text, not an integer"),
         (["readout", "--backend", "cup"], "did you mean 'cpu'"),
+        (["readout", "scale=papr"], "did you mean 'paper'"),
+        (["readout", "seeds=[]"], "no seeds are given"),
+        (["readout", "--backend", "reference", "--output", "/dev/null/a.nc"], "cannot be written"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_nearest_name(words, told, capsys):

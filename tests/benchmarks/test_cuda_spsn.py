@@ -42,7 +42,7 @@ def test_all_of_it_runs_on_the_interpreter(monkeypatch):
     small = {"N_IN": 4, "NEURONS": 8, "REPEATS": 1, "WARMUP": 0}
     for name, value in small.items():
         monkeypatch.setattr(cuda_spsn, name, value)
-    made = cuda_spsn.figure5((3, 6), (2,))
+    made = cuda_spsn.figure5((3, 6), (2,), limit=1e9)
     arms = {row["arm"] for row in made["rows"]}
     assert {"LIF as published", "LIF unbind", "SPSN-SB (FFT)", "SPSN-SB (scan)"} <= arms
     assert len(made["rows"]) == 2 * len(arms) and "SPSN-GS (scan)" in arms

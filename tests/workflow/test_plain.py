@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,32 +29,6 @@ RUNS = {
     "multithreading": "tasks profiled_images=2 chain_layers=8 chain_neurons=10 pools=[0,8] steps=3",
 }
 TIMED = ("multithreading",)
-
-# Hides every package that is in none of the allowed ones' requirements.
-MINIMAL = """
-import importlib.metadata as metadata, re, sys
-def name_of(text): return re.sub(r"[-_.]+", "-", re.match(r"[\\w.-]+", text)[0]).lower()
-waiting, seen = ["torch", "triton", "numpy", "scipy", "h5py", "xarray", "seaborn", "pandas"], set()
-while waiting:
-    name = waiting.pop()
-    if name not in seen:
-        seen.add(name)
-        try: wanted = metadata.requires(name) or []
-        except metadata.PackageNotFoundError: continue
-        waiting += [name_of(w) for w in wanted if "extra ==" not in w]
-hidden = {module for module, owners in metadata.packages_distributions().items()
-          if not any(name_of(owner) in seen for owner in owners)} - {"paraspike"}
-class Without:
-    def __init__(self, finder): self.finder = finder
-    def __getattr__(self, name): return getattr(self.finder, name)
-    def find_spec(self, name, *more):
-        return None if name.split(".")[0] in hidden else self.finder.find_spec(name, *more)
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from paraspike.pipeline import plain
-status = plain.main(sys.argv[1], sys.argv[2:])
-present = {m.split(".")[0] for m in sys.modules} & {"pydantic", "papermill", "snakemake", "numba", "yaml"}
-sys.exit(status or f"imported: {present}" if present else status)
-"""
 
 
 def python(*words):
@@ -99,7 +74,7 @@ def test_nothing_but_the_few_packages_of_a_gpu_machine_is_needed(tmp_path):
     words += ["--backend", "reference", "--output"]
     # First the one that makes the data quickly and keeps them.
     python("-m", "paraspike.papers.spsn", experiment, *words, str(files[1]))
-    python("-c", MINIMAL, "spsn", experiment, *words, str(files[0]))
+    python(Path(__file__).with_name("minimal.py"), "spsn", experiment, *words, str(files[0]))
     found, wanted = map(open_run, files)
     xr.testing.assert_identical(found, wanted)
 

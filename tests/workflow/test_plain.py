@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +73,7 @@ def test_nothing_but_the_few_packages_of_a_gpu_machine_is_needed(tmp_path):
     words += ["--backend", "reference", "--output"]
     # First the one that makes the data quickly and keeps them.
     python("-m", "paraspike.papers.spsn", experiment, *words, str(files[1]))
-    python(Path(__file__).with_name("minimal.py"), "spsn", experiment, *words, str(files[0]))
+    python(paths.root() / "tests/minimal.py", "spsn", experiment, *words, str(files[0]))
     found, wanted = map(open_run, files)
     xr.testing.assert_identical(found, wanted)
 

@@ -49,7 +49,7 @@ def hidden():
 if __name__ == "__main__":
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if interpreted:
-        runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
+        runpy.run_path(str(Path(__file__).with_name("conftest.py")))
     without = hidden() - {"paraspike"}
     before = set(sys.modules)
     sys.meta_path[:] = [Without(finder, without) for finder in sys.meta_path]

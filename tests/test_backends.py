@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,25 @@ def test_a_package_that_an_operator_needs_is_named(monkeypatch):
     )
     with pytest.raises(ReaderError, match="needs triton, which is not installed"):
         backends.operator("lif", "cuda")
+
+
+def test_a_numba_that_refuses_this_numpy_takes_backend_cpu_alone(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.4 or less')")
+    code = (
+        "from paraspike import backends\nprint(backends.operators('reference').backend)\n"
+        "try: backends.resolve('cpu')\nexcept backends.ReaderError as error: print(error)"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = done.stdout.splitlines()
+    assert told[0] == "reference" and "needs numba, which cannot be imported" in told[1]
+    assert "NumPy 2.4 or less: backend cpu cannot run" in done.stderr
 
 
 def test_a_cuda_row_says_triton_if_its_files_have_kernels():

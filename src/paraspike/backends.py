@@ -7,7 +7,6 @@ operator is an error that names the cure.
 import difflib
 import functools
 import importlib
-import importlib.util
 from dataclasses import MISSING, dataclass, field, fields
 
 import torch
@@ -177,7 +176,9 @@ def available(backend: str) -> bool:
     if backend == "cuda":
         return torch.cuda.is_available()
     if backend == "cpu":
-        return importlib.util.find_spec("numba") is not None
+        from paraspike.ops.jit import numba
+
+        return numba is not None
     return backend in ("reference", "ipu")
 
 
@@ -188,7 +189,7 @@ def resolve(name: str = "auto") -> str:
         ReaderError: the name is unknown or the backend cannot run here.
     """
     if name == "auto":
-        return "cuda" if available("cuda") else "cpu"
+        name = "cuda" if available("cuda") else "cpu"
     if name not in BACKENDS:
         near = difflib.get_close_matches(str(name), ("auto", *BACKENDS), n=1)
         raise ReaderError(
@@ -197,7 +198,11 @@ def resolve(name: str = "auto") -> str:
             f"did you mean {near[0]!r}?" if near else f"one of auto, {', '.join(BACKENDS)}",
         )
     if name == "cpu" and not available(name):
-        raise ReaderError("backend cpu needs numba", "Python's packages", "pip install numba")
+        raise ReaderError(
+            "backend cpu needs numba, which cannot be imported here",
+            "Python's packages",
+            "pip install numba (envs/cpu.txt has a version that fits its numpy), or name a backend",
+        )
     if not available(name):
         built = torch.version.cuda or "none (this torch is built for the CPU)"
         raise ReaderError(

@@ -66,6 +66,8 @@ class Run:
         self.output = paths.resolve(output)
         if self.output.suffix != ".nc":
             raise ReaderError(f"output {str(output)!r} does not end in .nc", "parameter 'output'")
+        if self.parameters.get("seeds") == []:
+            raise ReaderError("no seeds are given", "parameter 'seeds'", "seeds = [0]")
         self.inputs = {
             name: sha256(file.read_bytes()).hexdigest()
             for name, file in _result_files(self.parameters)
@@ -75,6 +77,7 @@ class Run:
         self.backend = backends.resolve(self.parameters.get("backend", "auto"))
         self.code = code_hash(paths.notebook(paper, experiment), self.backend)
         self.threads = set_threads()
+        _check_place(self.output)
         self._started, self._clock = datetime.now(UTC), time.perf_counter()
         self._load = os.getloadavg()
 
@@ -230,3 +233,13 @@ def _result_files(parameters: Mapping) -> Iterator[tuple[str, Path]]:
         file = paths.resolve(value) if isinstance(value, str) and value else None
         if file and file.is_file() and file.is_relative_to(paths.results()):
             yield name, file
+
+
+def _check_place(output: Path):
+    """Refuse, before any work, a file that could not be written after it."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.is_dir() or not os.access(output.parent, os.W_OK):
+            raise PermissionError("a folder, or in one that is not yours")
+    except OSError as error:
+        raise ReaderError(f"output cannot be written: {error}", output, "name another") from error

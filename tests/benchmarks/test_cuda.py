@@ -296,6 +296,8 @@ def test_a_quadratic_arm_is_left_out_by_its_last_length(here, monkeypatch):
 def test_it_needs_neither_numba_nor_pydantic_nor_other_packages(tmp_path):
     """All modules of the benchmark and a layer of the CUDA backend, random numbers included."""
     code = f"""{BLOCK}
+import runpy
+runpy.run_path("tests/conftest.py")
 import numpy as np, torch
 from benchmarks import cuda, cuda_cases, cuda_report
 from paraspike import Layer, Spikes, backends

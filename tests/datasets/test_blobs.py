@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from paraspike import randomness
 from paraspike.datasets import blobs, load
 from paraspike.datasets.events import content_checksum
 from paraspike.errors import ReaderError
@@ -19,7 +20,11 @@ def train():
     return blobs.generate("train", 60)
 
 
-def test_content_is_frozen():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_content_is_frozen(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(blobs, "numba", None)
+        monkeypatch.setattr(randomness, "numba", None)
     data = blobs.generate("test", 10)
     assert content_checksum(*arrays(data)) == PINNED, "blobs has changed: a new data set"
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from paraspike import randomness
 from paraspike.datasets import cochlea, shd
 from paraspike.datasets.binning import bin_events, steps_needed
 from paraspike.datasets.cochlea import Difficulty
@@ -23,7 +24,11 @@ def arrays(data):
     return data.ticks, data.units, data.offsets, data.labels, data.speakers
 
 
-def test_content_is_frozen():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_content_is_frozen(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(cochlea, "numba", None)
+        monkeypatch.setattr(randomness, "numba", None)
     data = cochlea.generate("test", 10)
     assert content_checksum(*arrays(data)) == PINNED, "cochlea has changed: a new data set"
 

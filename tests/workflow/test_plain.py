@@ -15,6 +15,7 @@ from paraspike.pipeline import plain
 from paraspike.pipeline.config import load, read_yaml
 from paraspike.pipeline.plan import build
 from paraspike.pipeline.runner import run_notebook
+from paraspike.training import Trainee
 
 # Seconds each; where times are measured, all but them is compared.
 TINY = "seeds=[0] train_samples=20 test_samples=20 hidden=[8] dt=0.05 epochs=1 batch_size=10"
@@ -27,32 +28,6 @@ RUNS = {
     "multithreading": "tasks profiled_images=2 chain_layers=8 chain_neurons=10 pools=[0,8] steps=3",
 }
 TIMED = ("multithreading",)
-
-# Hides every package that is in none of the allowed ones' requirements.
-MINIMAL = """
-import importlib.metadata as metadata, re, sys
-def name_of(text): return re.sub(r"[-_.]+", "-", re.match(r"[\\w.-]+", text)[0]).lower()
-waiting, seen = ["torch", "triton", "numpy", "scipy", "h5py", "xarray", "seaborn", "pandas"], set()
-while waiting:
-    name = waiting.pop()
-    if name not in seen:
-        seen.add(name)
-        try: wanted = metadata.requires(name) or []
-        except metadata.PackageNotFoundError: continue
-        waiting += [name_of(w) for w in wanted if "extra ==" not in w]
-hidden = {module for module, owners in metadata.packages_distributions().items()
-          if not any(name_of(owner) in seen for owner in owners)} - {"paraspike"}
-class Without:
-    def __init__(self, finder): self.finder = finder
-    def __getattr__(self, name): return getattr(self.finder, name)
-    def find_spec(self, name, *more):
-        return None if name.split(".")[0] in hidden else self.finder.find_spec(name, *more)
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from paraspike.pipeline import plain
-status = plain.main(sys.argv[1], sys.argv[2:])
-present = {m.split(".")[0] for m in sys.modules} & {"pydantic", "papermill", "snakemake", "numba", "yaml"}
-sys.exit(status or f"imported: {present}" if present else status)
-"""
 
 
 def python(*words):
@@ -98,19 +73,50 @@ def test_nothing_but_the_few_packages_of_a_gpu_machine_is_needed(tmp_path):
     words += ["--backend", "reference", "--output"]
     # First the one that makes the data quickly and keeps them.
     python("-m", "paraspike.papers.spsn", experiment, *words, str(files[1]))
-    python("-c", MINIMAL, "spsn", experiment, *words, str(files[0]))
+    python(paths.root() / "tests/minimal.py", "spsn", experiment, *words, str(files[0]))
     found, wanted = map(open_run, files)
     xr.testing.assert_identical(found, wanted)
+
+
+def test_an_interrupted_run_leaves_no_file_and_goes_on(tmp_path, monkeypatch, capsys):
+    words = ["readout", *TINY.split(), "epochs=3", "models=LIF", "readouts=mean"]
+    words += ["--backend", "reference", "--output"]
+    end, epochs = Trainee.end, []
+
+    def ends(arm, samples):
+        end(arm, samples)
+        epochs.append(arm.epoch)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainee, "end", ends)
+    cut, whole = tmp_path / "cut.nc", tmp_path / "whole.nc"
+    assert plain.main("spsn", [*words, str(cut)]) == 130
+    assert "goes on" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert plain.main("spsn", [*words, str(cut)]) == 0
+    assert len(epochs) == 3
+    assert plain.main("spsn", [*words, str(whole)]) == 0
+    assert len(epochs) == 6 and cut.read_bytes() == whole.read_bytes()
+
+
+def test_help_lists_the_parameters_of_an_experiment(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        plain.main("spsn", ["readout", "--help"])
+    assert "  epochs=4  passes over the training set\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "words, told",
     [
+        ([], "known are: augmentation, duration"),
         (["raedout"], "did you mean 'readout'"),
         (["readout", "epoch=3"], "did you mean 'epochs'"),
         (["readout", "epochs"], "no key=value"),
         (["readout", "epochs=many"], "'many' is a text, not an integer"),
         (["readout", "--backend", "cup"], "did you mean 'cpu'"),
+        (["readout", "scale=papr"], "did you mean 'paper'"),
+        (["readout", "seeds=[]"], "no seeds are given"),
+        (["readout", "--backend", "reference", "--output", "/dev/null/a.nc"], "cannot be written"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_nearest_name(words, told, capsys):

@@ -16,8 +16,8 @@ import numpy as np
 from paraspike.datasets.events import Recordings
 from paraspike.datasets.synthetic import asked, content_hash
 from paraspike.errors import ReaderError
-from paraspike.ops.jit import njit
-from paraspike.randomness import philox, stream_key, uniform
+from paraspike.ops.jit import njit, numba
+from paraspike.randomness import philox, stream_key, uniform, words
 from paraspike.threads import run_blocks
 
 DEFAULT_SAMPLES = {"train": 1000, "test": 500}
@@ -67,10 +67,13 @@ def generate(
     capacity = 40 * LENGTH
     ticks, units = (np.empty((samples, capacity), np.uint16) for _ in range(2))
     counts = np.zeros(samples, np.int64)
-    key = np.uint64(seed), np.uint64(stream_key(f"blobs/noise/{split}"))
-    noise = np.uint64(p.noise / 4 * 2**32)
-    run_blocks(_record, samples, shapes, index.astype(np.uint64), p.saccade, p.contrast, noise, *key,
-               ticks, units, counts)  # fmt: skip
+    stream, noise = f"blobs/noise/{split}", np.uint64(p.noise / 4 * 2**32)
+    given = shapes, index.astype(np.uint64), p.saccade, p.contrast, noise
+    if numba is None:
+        _in_numpy(*given, seed, stream, ticks, units, counts)
+    else:
+        key = np.uint64(seed), np.uint64(stream_key(stream))
+        run_blocks(_record, samples, *given, *key, ticks, units, counts)
     if counts.max() > capacity:
         raise ReaderError("a recording has more events than there is room for", "blobs.generate")
     kept = np.arange(capacity) < counts[:, None]
@@ -161,3 +164,36 @@ def _record(start, stop, shapes, index, saccade, contrast, noise, k0, k1, ticks,
                             ticks[r, n], units[r, n] = t - 1, w[2 * j + 1] % (2 * SIDE * SIDE)
                         n += 1
         counts[r] = n
+
+
+def _in_numpy(shapes, index, saccade, contrast, noise, seed, stream, ticks, units, counts):
+    """`_record` on whole arrays, for machines without numba: the same bits."""
+    leg, part = np.divmod(np.arange(LENGTH), 100)
+    part, still = part / 100, [0.0]
+    dx = saccade * np.select([leg == 0, leg == 1], [part / 2, 0.5 + part / 2], 1 - part)
+    dy = saccade * np.select([leg == 0, leg == 1], [part, 1 - part], 0.0)
+    dx, dy = (np.concatenate((way, still))[:, None] for way in (dx, dy))
+    pixel = np.arange(SIDE)
+    for r in range(len(index)):
+        light = np.zeros((LENGTH + 1, SIDE, SIDE))
+        for x, y, width, bright in shapes[r]:
+            scale = 1 / (6 * width**2)
+            right = 1 - scale * (pixel + dx - saccade / 2 - x) ** 2
+            below = 1 - scale * (pixel + dy - saccade / 2 - y) ** 2
+            across, down = np.maximum(0.0, right) ** 2, bright * np.maximum(0.0, below) ** 2
+            light += across[:, None, :] * down[:, :, None]
+        last, signs = light[0].copy(), np.empty((LENGTH, SIDE, SIDE), np.int64)
+        for now, sign in zip(light[1:], signs, strict=True):
+            change = now - last
+            sign[:] = (change > contrast) * 1 - (change < -contrast)
+            last += contrast * sign
+        signs = signs.reshape(LENGTH, -1)
+        drawn = words(seed, stream, index[r : r + 1], LENGTH + 1, 8)[1:, 0].reshape(LENGTH, 4, 2)
+        fired = np.concatenate((signs != 0, drawn[:, :, 0] < noise), 1)
+        unit = np.where(signs > 0, SIDE * SIDE, 0) + np.arange(SIDE * SIDE)
+        unit = np.concatenate((unit, drawn[:, :, 1] % (2 * SIDE * SIDE)), 1)
+        counts[r], room = fired.sum(), ticks.shape[1]
+        ticks[r, : counts[r]], units[r, : counts[r]] = (
+            np.nonzero(fired)[0][:room],
+            unit[fired][:room],
+        )

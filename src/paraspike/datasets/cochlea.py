@@ -18,8 +18,8 @@ import numpy as np
 from paraspike.datasets.events import Recordings
 from paraspike.datasets.synthetic import asked, content_hash
 from paraspike.errors import ReaderError
-from paraspike.ops.jit import njit
-from paraspike.randomness import philox, stream_key, uniform
+from paraspike.ops.jit import njit, numba
+from paraspike.randomness import philox, stream_key, uniform, words
 from paraspike.threads import run_blocks
 
 DEFAULT_SAMPLES = {"train": 1000, "test": 500}
@@ -155,23 +155,13 @@ def _fire_block(p, split, seed, index, centres, gains, lengths):
     counts = np.zeros(len(index), np.int64)
     distance = np.arange(-p.half_width, p.half_width + 2) / (p.half_width + 1)
     bump = np.clip(1 - distance * distance, 0, None) ** 2 * p.peak_rate * 65.536
-    numbers = (np.uint64(seed), np.uint64(stream_key(f"cochlea/spikes/{split}")))
-    floor = p.background * 65.536
-    run_blocks(
-        _fire,
-        len(index),
-        centres,
-        gains,
-        lengths,
-        bump,
-        floor,
-        p.dead_time,
-        index.astype(np.uint64),
-        *numbers,
-        ticks,
-        units,
-        counts,
-    )
+    given = centres, gains, lengths, bump, p.background * 65.536, p.dead_time
+    stream, index = f"cochlea/spikes/{split}", index.astype(np.uint64)
+    if numba is None:
+        _in_numpy(*given, index, seed, stream, ticks, units, counts)
+    else:
+        key = np.uint64(seed), np.uint64(stream_key(stream))
+        run_blocks(_fire, len(index), *given, index, *key, ticks, units, counts)
     if counts.max() > capacity:
         raise ReaderError("a recording has more spikes than there is room for", "cochlea.generate")
     kept = np.arange(capacity) < counts[:, None]
@@ -220,3 +210,34 @@ def _fire(
                             ticks[r, n], units[r, n] = t, channel
                         n += 1
         counts[r] = n
+
+
+def _in_numpy(
+    centres, gains, lengths, bump, floor, dead, index, seed, stream, ticks, units, counts
+):
+    """`_fire` on whole arrays, for machines without numba: the same bits."""
+    knots, half = centres.shape[2], (len(bump) - 2) // 2
+    for r, steps in enumerate(lengths):
+        place = np.arange(steps) * (knots - 1) / steps
+        k = place.astype(np.int64)
+        part = place - k
+        glide = part * part * (3 - 2 * part)
+        rate = np.full((steps, 704), floor)
+        for knot, loud in zip(centres[r], gains[r], strict=True):
+            gain = loud[k] + glide * (loud[k + 1] - loud[k])
+            centre = knot[k] + glide * (knot[k + 1] - knot[k])
+            nearest = np.floor(centre).astype(np.int64)
+            beyond = centre - nearest
+            for j in range(-half, half + 1):
+                a, b = bump[j + half + 1], bump[j + half]
+                t = np.flatnonzero((nearest + j >= 0) & (nearest + j < 700))
+                rate[t, nearest[t] + j] += (gain * (a + beyond * (b - a)))[t]
+        drawn = words(seed, stream, index[r : r + 1], steps, 352)[:, 0]
+        fires = np.stack((drawn & 0xFFFF, drawn >> 16), -1).reshape(steps, 704) < rate
+        ready = np.zeros(700, np.int64)
+        for t, row in enumerate(fires[:, :700]):
+            row &= ready <= t
+            ready[row] = t + 1 + dead
+        at, channel = np.nonzero(fires[:, :700])
+        counts[r], room = len(at), ticks.shape[1]
+        ticks[r, : len(at)], units[r, : len(at)] = at[:room], channel[:room]

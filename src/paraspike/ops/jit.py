@@ -12,11 +12,11 @@ from pathlib import Path
 
 try:
     import numba
-except ModuleNotFoundError:
+except ImportError as error:
+    # Also one that is there and refuses this NumPy.
     numba = None
     warnings.warn(
-        "numba is not installed: backend cpu cannot run, and the host's share of others is slow",
-        stacklevel=1,
+        f"{error}: backend cpu cannot run, and the host's share of others is slow", stacklevel=1
     )
 
 

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 
 from paraspike import machine
@@ -125,8 +126,6 @@ def race(entered, spikes: Spikes, seed: int, rounds: int) -> Race:
 
 def hardware() -> dict[str, str]:
     """Table I for this machine: element -> value."""
-    import psutil
-
     gpu = machine.device("cuda")
     return {
         "processor": machine.device("cpu"),

@@ -21,6 +21,8 @@ from paraspike.errors import ReaderError
 from paraspike.parameters import check_values, code_cells, did_you_mean, read_parameters
 
 SCALES = ("smoke", "quick", "paper")
+# Packages whose name is not that of what they are imported as.
+PACKAGES = {"sklearn": "scikit-learn", "yaml": "PyYAML"}
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
@@ -46,7 +48,8 @@ def execute(notebook: str | Path, parameters: Mapping) -> dict:
             if error.name.startswith("paraspike"):
                 raise
             what = f"package {error.name} is not installed"
-            raise ReaderError(what, place, f"pip install {error.name}") from error
+            hint = f"pip install {PACKAGES.get(error.name, error.name)}"
+            raise ReaderError(what, place, hint) from error
         if "parameters" in cell["tags"]:
             names |= parameters
     return names
@@ -125,29 +128,34 @@ def main(paper: str, words: list[str] | None = None) -> int:
     """The command of one paper; returns the exit status."""
     folder = paths.root() / "notebooks" / paper
     known = sorted(file.stem for file in folder.glob("*.ipynb") if file.stem != "figures")
+    words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(
         prog=f"python -m paraspike.papers.{paper}",
         description=f"Runs an experiment: {', '.join(known)}.",
+        epilog=_help(paper, next((word for word in words if word in known), None)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("experiment")
+    parser.add_argument("experiment", nargs="?", help="with --help its parameters are listed")
     parser.add_argument("parameters", nargs="*", metavar="key=value")
-    parser.add_argument("--scale", choices=SCALES)
+    parser.add_argument("--scale", choices=SCALES, help="of config/<scale>.yaml")
     parser.add_argument("--backend")
-    parser.add_argument("--output", help="netCDF to write")
+    parser.add_argument("--output", help="netCDF to write, from the repository's root on")
     parser.add_argument("--show", action="store_true", help="print the command written out")
     asked = parser.parse_intermixed_args(words)
     try:
         if asked.experiment not in known:
-            raise ReaderError(
-                f"unknown experiment {asked.experiment!r}",
-                paper,
-                did_you_mean(asked.experiment, known),
+            what = (
+                f"unknown experiment {asked.experiment!r}" if asked.experiment else "no experiment"
             )
+            raise ReaderError(what, paper, did_you_mean(asked.experiment, known))
         notebook = paths.notebook(paper, asked.experiment)
         values = of_scale(paper, asked.experiment, asked.scale) if asked.scale else {}
         values |= from_words(asked.parameters, notebook)
         chosen = {"backend": asked.backend, "output": asked.output}
         values |= {key: value for key, value in chosen.items() if value is not None}
+        if (scale := values.get("scale", "quick")) not in SCALES:
+            hint = did_you_mean(scale, SCALES)
+            raise ReaderError(f"unknown scale {scale!r}", "the command line", hint)
         if asked.show:
             pairs = [f"{key}={value}" for key, value in values.items()]
             print(
@@ -158,4 +166,16 @@ def main(paper: str, words: list[str] | None = None) -> int:
     except ReaderError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last epoch trained", file=sys.stderr)
+        return 130
     return 0
+
+
+def _help(paper: str, experiment: str | None) -> str | None:
+    """An experiment's parameters with their defaults and meanings."""
+    if experiment is None:
+        return None
+    parameters = read_parameters(paths.notebook(paper, experiment)).values()
+    lines = [f"  {p.name}={p.default}  {p.meaning}" for p in parameters]
+    return "\n".join([f"parameters of {experiment}:", *lines])

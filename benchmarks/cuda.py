@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.cuda_turns import ROUNDS, in_turn
 from paraspike import machine, paths
 from paraspike.errors import ReaderError
+from paraspike.ops.table import PRECISIONS
 
 # The last one needs the recordings of SHD, and is run where it is asked for.
 PARTS = ("layer", "networks", "figure5", "table2")
@@ -37,6 +38,12 @@ def arguments(words=None):
     parser.add_argument("--dataset", default="shd", help="of table2: %(default)s, or cochlea")
     parser.add_argument("--epochs", type=int, default=10, help="timed epochs of a cell of table2")
     parser.add_argument("--samples", type=int, help="recordings that table2 trains on, else all")
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=PRECISIONS,
+        help="of table2's products: %(default)s",
+    )
     parser.add_argument("--output", help="folder of the files, else data/measured/<device>")
     given = parser.parse_args(words)
     for part in given.parts:
@@ -119,7 +126,8 @@ def measure(part: str, options, known: dict, folder: Path, until: float) -> list
         from benchmarks import cuda_table2
 
         given = (options.dataset, options.epochs, options.samples, until)
-        finished = ([case] for case in cuda_table2.cases(*given, describe=extra.update))
+        products = {"precision": options.precision, "describe": extra.update}
+        finished = ([case] for case in cuda_table2.cases(*given, **products))
     else:
         finished = _in_turn(groups(part, options), options, until, now, write)
     for group in finished:

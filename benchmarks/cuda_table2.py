@@ -9,6 +9,7 @@ import torch
 from benchmarks.cuda_turns import Case
 from benchmarks.libraries import OURS
 from paraspike import __version__
+from paraspike.backends import operators
 from paraspike.datasets import load
 from paraspike.datasets.binning import steps_needed
 from paraspike.errors import ReaderError
@@ -80,6 +81,7 @@ def cases(
     seeds=SEEDS,
     batch=BATCH,
     backend="cuda",
+    precision="float32",
     cells=CELLS,
     describe: Callable[[dict], object] = lambda facts: None,
 ) -> Iterator[Case]:
@@ -89,6 +91,7 @@ def cases(
 
     Args:
         samples: recordings to train on; None for all.
+        precision: of the products, as `backends.operators` takes it; named in every row if not float32.
         describe: called with what data was used.
 
     Raises:
@@ -102,24 +105,28 @@ def cases(
         test, why = None, error.what
     describe({"dataset": dataset, "train": f"{train.checksum}, {len(train)} recordings",
               "test": f"{test.checksum}, {len(test)} recordings" if test else why})  # fmt: skip
+    ops = operators(backend, precision)
+    named = "" if precision == "float32" else f", products in {precision}"
     steps = steps_needed(train, dt)
     floor = epoch_bytes(
         len(train), int(train.offsets[-1]), steps, len(seeds), hidden, train.n_classes
     )
     made = []
     for model, regime in cells:
-        case = Case("table II, an epoch", steps, batch, OURS, f"{model}, {regime}", None, floor)
+        case = Case(
+            "table II, an epoch", steps, batch, OURS, f"{model}, {regime}{named}", None, floor
+        )
         case.version = __version__
         if time.monotonic() > until:
             case.notes.append("left out: the time given was over")
         else:
             given = {"dt": dt, "epochs": 1 + epochs, "batch_size": batch}
             settings = spsn.settings(regime, theta=spsn.rate_budget(model, regime), **given)
-            network = build(model, train, dt, hidden, seeds, backend=backend)
+            network = build(model, train, dt, hidden, seeds, backend=ops)
             _train(case, Timed(network, settings, None, case.mode, until=until), train, test)
         made.append(case)
         yield case
-    yield _whole(made, epochs)
+    yield _whole(made, epochs, named)
 
 
 def _train(case, arm, train, test):
@@ -146,10 +153,10 @@ def _train(case, arm, train, test):
         case.notes.append(f"test accuracy then {found.mean():.1f}{spread} %")
 
 
-def _whole(cells: list[Case], epochs: int) -> Case:
+def _whole(cells: list[Case], epochs: int, named: str) -> Case:
     """All cells over the published number of epochs, of which `epochs` of each were measured."""
     steps, batch = cells[0].steps, cells[0].batch
-    title = f"extrapolated from {epochs} to {PUBLISHED_EPOCHS} epochs"
+    title = f"extrapolated from {epochs} to {PUBLISHED_EPOCHS} epochs{named}"
     case = Case(f"table II, {len(cells)} cells", steps, batch, OURS, title, None)
     case.version = __version__
     timed = [c for c in cells if c.rounds]

@@ -31,6 +31,14 @@ def test_unknown_and_empty_backends(name, word):
         backends.resolve(name)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_a_precision_that_a_backend_lacks_is_refused(precision):
+    ops = backends.operators("reference")
+    assert backends.operators("reference", "float32") is ops
+    with pytest.raises(ReaderError, match=f"'{precision}'.*\n.*backend reference\n.*float32"):
+        backends.operators("reference", precision)
+
+
 def test_every_entry_of_the_table_exists():
     for name, row in backends.TABLE.items():
         for backend in row:

@@ -109,6 +109,30 @@ def trained(name, seeds, backend, updates=2, rate_budget=0.05):
     return torch.stack(losses), [h.dense().cpu() for h in hidden], net.arrays()
 
 
+@pytest.mark.parametrize("name", ["SPSN-SB", "recurrent, e-prop"])
+def test_another_precision_is_said_and_used_both_ways(name):
+    # The interpreter multiplies in full precision: what is rounded to bfloat16 before it is what shows there.
+    ops = backends.operators("cuda", precision="bf16")
+    assert ops.labels["synapse"].endswith("products in bf16") and ops.labels["eprop"].endswith(
+        "bf16"
+    )
+    assert backends.operators("cuda").labels["synapse"] != ops.labels["synapse"]
+    x, labels, draws = batch(0, (0, 1))
+
+    def gradients(backend):
+        net = NETWORKS[name]((0, 1), backend)
+        device = net.layers[0].weight.device
+        total, _ = bptt.evaluate_batch(net(x, draws), labels.to(device), 2, Objective("mean"))
+        total.backward()
+        return total.detach().cpu(), [layer.weight.grad.cpu() for layer in net.layers]
+
+    (loss, plain), (rounded, coarse) = gradients("cuda"), gradients(ops)
+    assert loss != rounded and abs(loss - rounded) < 0.02 * abs(loss)
+    for a, b in zip(plain, coarse, strict=True):
+        # Rounding may move a spike, so gradients point the same way without being equal.
+        assert not torch.equal(a, b) and torch.cosine_similarity(a.flatten(), b.flatten(), 0) > 0.9
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_training_agrees_with_the_reference(name):
     losses, spikes, arrays = trained(name, SEEDS, "cuda")

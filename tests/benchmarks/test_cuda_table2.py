@@ -59,6 +59,11 @@ def test_time_that_is_over_keeps_the_epochs_that_were(few):
     assert "stopped" in case.notes[0] and "2 seeds at once, 1 epochs" in case.notes[1]
 
 
+def test_a_precision_that_the_backend_lacks_ends_it_before_any_epoch(few):
+    with pytest.raises(ReaderError, match="precision 'bf16'"):
+        next(cuda_table2.cases("cochlea", 1, precision="bf16", **SMALL))
+
+
 def test_a_data_set_that_is_not_there_is_said(few):
     with pytest.raises(ReaderError, match="not on this machine"):
         next(cuda_table2.cases("none", **SMALL))

@@ -12,7 +12,8 @@ import torch
 
 from paraspike.errors import ReaderError
 from paraspike.ops.synapse import cuda_kernels, cuda_products, products
-from paraspike.ops.synapse.products import PRECISIONS, multiplying
+from paraspike.ops.synapse.products import multiplying
+from paraspike.ops.table import PRECISIONS
 from paraspike.spikes import Spikes
 
 _WHERE = "operator synapse, backend cuda"
@@ -50,8 +51,7 @@ def synapse(
         notes: filled with `form`, `density` (None where it was not counted), `precision`, `product` and
             `product_share`, 0 or 1.
 
-    To choose for a whole network: dataclasses.replace(operators("cuda"), synapse=functools.partial(synapse,
-    precision="bf16")).
+    For a whole network: Network(..., backend=backends.operators("cuda", precision="bf16")).
 
     Sums over lists, and the gradients of weight and bias made of them, use no atomics: the same bits at every
     run, and for a seed alone or among others. Counts beyond float32's 2^24 are not exact.

@@ -6,7 +6,6 @@ import torch
 
 # Bytes on which torch lays out a CPU tensor; a GPU's products look at 16 of them.
 ALIGNED = 64
-PRECISIONS = ("float32", "tf32x3", "tf32", "bf16")
 
 
 @contextlib.contextmanager

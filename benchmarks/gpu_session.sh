@@ -42,7 +42,8 @@ case $1 in
     for split in train test; do
         step 120 "$python" -m benchmarks.pack_shd unpack ".shd/shd_$split.npz" "/tmp/data/shd/shd_$split.h5"
     done
-    step 430 "$python" -m benchmarks.cuda table2 --epochs 10 --seconds 350 --precision "${PRECISION:-float32}" --output "$kept"
+    step 430 "$python" -m benchmarks.cuda table2 --epochs 10 --seconds 350 --precision "${PRECISION:-float32}" \
+        --output "$kept"
     step 150 "$python" -m paraspike.papers.spsn epoch_time dataset=shd allow_unverified_data=true \
         train_samples=1024 dt=0.001 repeats=2 scale=paper --backend cuda --output "$kept/epoch_time.nc"
     ;;

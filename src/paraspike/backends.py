@@ -125,8 +125,8 @@ def operators(backend: "str | Operators" = "auto", precision: str = "float32") -
 
     Args:
         precision: of what synapses and e-prop's weight gradient multiply, on backend cuda: float32, tf32x3,
-            tf32 or bf16 (`ops.synapse.cuda.synapse`). Another than float32 stands in the operators' labels, and
-            with them in every result.
+            tf32 or bf16 (`ops.synapse.cuda.synapse`). Another than float32 is named by the operators' labels,
+            which `Run.save` keeps where it is given them.
 
     Raises:
         ReaderError: as `resolve`, or a precision that the backend lacks.

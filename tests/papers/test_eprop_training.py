@@ -103,17 +103,17 @@ def test_eventprop_returns_what_the_others_do(data):
 def test_training_that_was_broken_off_goes_on_with_the_same_bits(
     data, trained, tmp_path, monkeypatch
 ):
-    save = training._save
+    save = training.checkpoints.save
 
     def save_then_stop(*arguments):
         save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_then_stop)
+    monkeypatch.setattr(training.checkpoints, "save", save_then_stop)
     options = HOW | {"seeds": (5, 2), "backend": "cpu", "checkpoints": tmp_path / "kept"}
     with pytest.raises(KeyboardInterrupt):
         fit([ALIF], *data, **options)
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(training.checkpoints, "save", save)
     steps, step = [], training.bptt.step
     monkeypatch.setattr(training.bptt, "step", lambda *a, **k: (steps.append(1), step(*a, **k))[1])
     resumed = fit([ALIF], *data, **options)[ALIF]
@@ -280,7 +280,7 @@ def test_four_fifths_of_the_neurons_excite(sparse):
 def test_rewiring_that_was_broken_off_goes_on_with_the_same_bits(
     data, sparse, tmp_path, monkeypatch
 ):
-    save, key = training._save, ("Deep-R 80/20", 0.1, 0.25)
+    save, key = training.checkpoints.save, ("Deep-R 80/20", 0.1, 0.25)
 
     def save_then_stop(*arguments):
         save(*arguments)
@@ -289,7 +289,7 @@ def test_rewiring_that_was_broken_off_goes_on_with_the_same_bits(
     how = {k: v for k, v in HOW.items() if k != "baseline_rate"} | {"learning_rate": 0.02}
     how |= {"hidden": 16, "seeds": (5, 2), "backend": "cpu", "checkpoints": tmp_path}
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_save", save_then_stop)
+        patch.setattr(training.checkpoints, "save", save_then_stop)
         with pytest.raises(KeyboardInterrupt):
             fit_sparse([key], *data, **how)
     assert len(list(tmp_path.iterdir())) == 1

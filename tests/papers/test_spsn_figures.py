@@ -171,7 +171,7 @@ def test_the_notebook_draws_every_figure_once():
     code = ["".join(c["source"]) for c in book["cells"] if c["cell_type"] == "code"]
     for name in FIGURES + EXTRAS:
         module = "spsn_figures" if name in FIGURES else "spsn_extras"
-        line = f'plots.save({module}.{name}(results), folder / "{name}");'
+        line = f'plots.save(beside({module}.{name}, results, others), folder / "{name}");'
         assert code.count(line) == 1
     assert all(not c.get("outputs") for c in book["cells"])
     assert book["metadata"]["kernelspec"]["name"] == "python3"

@@ -213,3 +213,14 @@ def test_cost_expressions_see_parameters_only():
         evaluate("epoch * 2", {"epochs": 1}, "here")
     with pytest.raises(ReaderError, match="cannot compute"):
         evaluate("1 / n", {"n": 0}, "here")
+
+
+def test_what_other_devices_measured_is_an_input_of_figures_and_claims(monkeypatch):
+    made = plan.build(config.load({"scale": "smoke", "backend": "cpu"})).figures["spsn"]
+    assert "kept" not in made.parameters, "a notebook without it still runs"
+    kept = ["data/measured/h200/spsn.nc"]
+    monkeypatch.setattr(plan.paths, "kept", lambda paper: kept if paper == "spsn" else [])
+    figures = plan.build(config.load({"scale": "smoke", "backend": "cpu"})).figures
+    assert figures["spsn"].parameters["kept"] == kept and kept[0] in figures["spsn"].needs
+    assert figures["spsn"].identity != made.identity
+    assert "kept" not in figures["ipu"].parameters

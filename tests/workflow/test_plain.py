@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from paraspike import netcdf, netcdf_plain, paths
+from paraspike import netcdf, netcdf_plain, paths, training
 from paraspike.errors import ReaderError
 from paraspike.netcdf import open_run
 from paraspike.pipeline import plain
@@ -90,6 +90,7 @@ def test_an_interrupted_run_leaves_no_file_and_goes_on(tmp_path, monkeypatch, ca
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Trainee, "end", ends)
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
     cut, whole = tmp_path / "cut.nc", tmp_path / "whole.nc"
     assert plain.main("spsn", [*words, str(cut)]) == 130
     assert "goes on" in capsys.readouterr().err and not list(tmp_path.iterdir())

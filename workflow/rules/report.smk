@@ -10,7 +10,7 @@ for paper, figures in PLAN.figures.items():
             f"results/<run>/{paper}.nc",
             "data/published/claims.yaml",
             [file for file in figures.needs if file.endswith(".csv")],
-            kept=figures.parameters["kept"],
+            kept=figures.parameters.get("kept", []),
         output:
             f"results/<run>/claims/{paper}.csv",
         log:

@@ -176,7 +176,7 @@ def _figures(config: Config, name: str, paper: Paper) -> Job:
     tables = sorted(paths.published(name).glob("*.csv"))
     kept = paths.kept(name)
     inputs = [measured, *kept, *map(paths.relative, tables)]
-    parameters = {"measured": measured, "kept": kept, "output": folder}
+    parameters = {"measured": measured, "output": folder} | ({"kept": kept} if kept else {})
     check_values(
         parameters,
         read_parameters(paths.notebook(name, "figures")),

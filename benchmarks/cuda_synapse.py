@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.cuda_lif import timed
 from paraspike.errors import ReaderError
-from paraspike.ops.synapse.products import PRECISIONS
+from paraspike.ops.table import PRECISIONS
 from paraspike.spikes import Spikes
 
 # (T, B, N_in, N_out): SHD's input at ten seeds, hidden to hidden, a wide layer.

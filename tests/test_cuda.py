@@ -170,7 +170,8 @@ class Calls(TorchDispatchMode):
 @pytest.mark.parametrize("neuron, budget", [(spsn("SB"), 0.05), (ReLU(), 0.0)])
 def test_more_seeds_take_no_more_calls(neuron, budget):
     counts = []
-    for seeds in (SEEDS, SEEDS[:1]):
+    # Twice: what is kept from the first time on counts for neither.
+    for seeds in (SEEDS, SEEDS[:1]) * 2:
         net = Network((N_IN, 8, CLASSES), neuron, READOUT, seeds, backend="cuda")
         x, labels, draws = batch(0, seeds)
         labels, objective = labels.to(net.layers[0].weight.device), Objective("mean", budget)
@@ -178,7 +179,7 @@ def test_more_seeds_take_no_more_calls(neuron, budget):
             activity = net(x, draws)
             bptt.evaluate_batch(activity, labels, len(seeds), objective, net.ops)[0].backward()
         counts.append(calls.count)
-    assert counts[0] == counts[1]
+    assert counts[2] <= counts[3]
 
 
 DATA = load("blobs", "train", samples=14)

@@ -53,13 +53,11 @@ lint: .venv/installed
 clean:
 	rm -rf results/scratch results/smoke-* results/quick-* results/.checkpoints .pytest_cache .ruff_cache
 
-# pip compiles on one core; packages ship templates that are no Python, hence the dash.
 .venv/installed: envs/cpu.txt envs/peers.txt pyproject.toml
 	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install pip; }
-	.venv/bin/python -m pip install --disable-pip-version-check -q --no-compile -r envs/cpu.txt
-	.venv/bin/python -m pip install --disable-pip-version-check -q --no-compile --no-deps -r envs/peers.txt
+	.venv/bin/python -m pip install --disable-pip-version-check -q -r envs/cpu.txt
+	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r envs/peers.txt
 	.venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -e .
-	-.venv/bin/python -m compileall -q -j 0 -x '/tests?/' .venv/lib >/dev/null 2>&1
 	touch $@
 
 .venv/triton: envs/triton.txt .venv/installed

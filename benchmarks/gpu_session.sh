@@ -2,9 +2,10 @@
 # The calls of docs/gpu_session.md, on a machine with a GPU and no network: bash benchmarks/gpu_session.sh 1|2|3
 set -u
 cd "$(dirname "$0")/.."
-out=${OUT:-/tmp/out} kept=/tmp/measured/$1 limit=${LIMIT:-560} python=${PYTHON:-python3}
+work=$(mktemp -d)
+out=${OUT:-$work/out} kept=$work/measured/$1 limit=${LIMIT:-560} python=${PYTHON:-python3}
 mkdir -p "$out" "$kept"
-export PYTHONPATH=/tmp/site:$PWD/src:$PWD PYTHONUNBUFFERED=1 PARASPIKE_PROGRESS=0 PARASPIKE_DATA=/tmp/data
+export PYTHONPATH=$work/site:$PWD/src:$PWD PYTHONUNBUFFERED=1 PARASPIKE_PROGRESS=0 PARASPIKE_DATA=$work/data
 PARASPIKE_COMMIT=$(cat .whl/COMMIT) && export PARASPIKE_COMMIT
 export OMP_NUM_THREADS=8 MKL_NUM_THREADS=8 NUMBA_NUM_THREADS=8 PARASPIKE_THREADS=8
 
@@ -17,11 +18,11 @@ step() {
     timeout $((left < most ? left : most)) "$@" 2>&1 | tee -a "$kept/log.txt"
     status=${PIPESTATUS[0]}
     [ "$status" = 0 ] || echo "== status $status (124: time was up)" | tee -a "$kept/log.txt"
-    tar czf /tmp/measured.tgz -C /tmp/measured . && mv /tmp/measured.tgz "$out/measured.tgz"
+    tar czf "$work/measured.tgz" -C "$work/measured" . && mv "$work/measured.tgz" "$out/measured.tgz"
 }
 
-step 60 "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site \
-    .whl/*.whl
+step 60 "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
+    --target "$work/site" .whl/*.whl
 step 20 nvidia-smi --query-gpu=name,driver_version,clocks.sm,temperature.gpu --format=csv,noheader
 case $1 in
 1)
@@ -40,7 +41,7 @@ case $1 in
     ;;
 3)
     for split in train test; do
-        step 120 "$python" -m benchmarks.pack_shd unpack ".shd/shd_$split.npz" "/tmp/data/shd/shd_$split.h5"
+        step 120 "$python" -m benchmarks.pack_shd unpack ".shd/shd_$split.npz" "$work/data/shd/shd_$split.h5"
     done
     step 430 "$python" -m benchmarks.cuda table2 --epochs 10 --seconds 350 --precision "${PRECISION:-float32}" \
         --output "$kept"

@@ -242,4 +242,6 @@ def _check_place(output: Path):
         if output.is_dir() or not os.access(output.parent, os.W_OK):
             raise PermissionError("a folder, or in one that is not yours")
     except OSError as error:
-        raise ReaderError(f"output cannot be written: {error}", output, "name another") from error
+        raise ReaderError(
+            f"output cannot be written: {error}", paths.relative(output), "name another"
+        ) from error

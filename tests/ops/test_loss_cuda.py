@@ -103,3 +103,11 @@ def test_what_does_not_fit_is_named():
     for bad in ((readout, labels[:3], 2), (readout, labels.int(), 2), (readout, labels, 3)):
         with pytest.raises(ReaderError, match=r"\[T, S\*B, C\]"):
             cuda.losses(*bad)
+
+
+def test_second_derivatives_are_refused():
+    readout = torch.randn(3, 4, 5, device=DEVICE, requires_grad=True)
+    losses, _ = cuda.losses(readout, torch.zeros(4, dtype=torch.int64, device=DEVICE), 2)
+    (first,) = torch.autograd.grad(losses.square().sum(), readout, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()

@@ -18,7 +18,13 @@ from pathlib import Path
 
 from paraspike import paths
 from paraspike.errors import ReaderError
-from paraspike.parameters import check_values, code_cells, did_you_mean, read_parameters
+from paraspike.parameters import (
+    check_values,
+    code_cells,
+    did_you_mean,
+    from_text,
+    read_parameters,
+)
 
 SCALES = ("smoke", "quick", "paper")
 # Packages whose name is not that of what they are imported as.
@@ -117,9 +123,8 @@ def of_scale(paper: str, experiment: str, scale: str) -> dict:
     if "dataset" in known and sizes.get("dataset") in about.get("datasets", ()):
         given["dataset"] = sizes["dataset"]
     given |= sizes.get(paper, {}).get(experiment) or {}
-    # As the pipeline reads them: 1e-3 is a text to YAML.
     return {
-        key: _value(value, known[key].default) if isinstance(value, str) and key in known else value
+        key: from_text(value, known[key].default) if key in known else value
         for key, value in given.items()
     }
 
@@ -167,7 +172,10 @@ def main(paper: str, words: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last epoch trained", file=sys.stderr)
+        print(
+            "interrupted: the same command goes on from the last checkpoint, if there is one",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

@@ -7,6 +7,7 @@ are: `bptt.Objective.one_seed` in float32, whose ten launches a seed would take 
 import torch
 import triton
 import triton.language as tl
+from torch.autograd.function import once_differentiable
 
 from paraspike.errors import ReaderError
 from paraspike.ops.synapse.cuda import check_device
@@ -78,14 +79,14 @@ class _CrossEntropies(torch.autograd.Function):
         x = x.contiguous()
         ctx.shape, ctx.divisor = x.shape, divisor
         steps, rows, n = x.shape
-        parts, pieces = x, triton.cdiv(steps, SHARE)
+        parts, pieces = x, -(-steps // SHARE)
         losses, hits = x.new_empty(seeds), labels.new_empty(seeds)
         slopes = x.new_empty(rows, n) if keep else x
-        columns = triton.next_power_of_2(n)
+        columns = 1 << (n - 1).bit_length()
         with torch.cuda.device_of(x):
             if steps > 1:
                 parts, lanes = x.new_empty(pieces, rows, n), rows * n
-                time_sums[triton.cdiv(lanes, LANES), pieces](
+                time_sums[-(-lanes // LANES), pieces](
                     x, parts, steps, lanes, SHARE=SHARE, LANES=LANES, STAGES=STAGES, num_warps=1
                 )
             cross_entropies[(seeds,)](
@@ -98,6 +99,7 @@ class _CrossEntropies(torch.autograd.Function):
         return losses, hits
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad, _):
         (slopes,) = ctx.saved_tensors
         of_sums = slopes.view(len(grad), -1) * (grad / ctx.divisor)[:, None]

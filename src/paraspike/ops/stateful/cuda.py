@@ -91,9 +91,9 @@ def stateful(x: torch.Tensor, neuron, state=None, recurrent=None):
     fired[0] = before
     if x.numel():
         looped = recurrent is not None
-        block = max(16, triton.next_power_of_2(n)) if looped else _BLOCK
+        block = max(16, 1 << (n - 1).bit_length()) if looped else _BLOCK
         with on(x.device):
-            walk[batch, triton.cdiv(n, block)](
+            walk[batch, -(-n // block)](
                 x, recurrent if looped else x, device_coefficients(neuron, x.dtype, x.device), held, fired,
                 psi, steps, batch, neuron.refractory_steps, n,
                 RECURRENT=looped, OPTION=option, EIGHT=_EIGHT, BLOCK=block,

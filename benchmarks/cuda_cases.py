@@ -54,7 +54,7 @@ def layer(steps=500, batch=64, neurons=1024, device="cuda") -> Iterator[list[Cas
         return lambda: partial(backends.operator("lif", "cuda"), neuron=neuron, keep=keep)
 
     lif, jelly = adapter(OURS).neuron(), adapter("spikingjelly")
-    keeps = tuple(cuda_lif.OWN_BYTES)
+    keeps = cuda_lif.KEEPS
     group = [case(OURS, f"keeps {keep}", ours(lif, keep)) for keep in keeps]
     group.append(case("snntorch", "step", lambda: adapter("snntorch").layer().to(device)))
     for mode in ("multi-step", jelly.FUSED):

@@ -10,8 +10,15 @@ from paraspike.ops.lif import cuda, cuda_launch
 
 # Input and spikes forward, both gradients backward: float32, each once.
 FLOOR_BYTES = 16
-# Forward + backward of `cuba` by what is kept: see ops/lif/cuda.py; states are i and u, written and read.
-OWN_BYTES = {"potential": 24.0, "states": 20.0 + 2 * 2 * 4 / 16}
+KEEPS = ("potential", "states")
+
+
+def own_bytes(keep: str, neurons: int) -> float:
+    """Forward + backward of `cuba`, a neuron and step, by what is kept: see ops/lif/cuda.py. States are i and
+    u, written and read once a chunk of the launch that so many neurons get."""
+    if keep == "potential":
+        return 24.0
+    return 20.0 + 2 * 2 * 4 / cuda_launch.launch(neurons)[0]["CHUNK"]
 
 
 def unavailable() -> str | None:
@@ -55,7 +62,7 @@ def fused_layer(steps: int = 500, batch: int = 64, neurons: int = 1024, repeats:
         "device": torch.cuda.get_device_name(), "torch": torch.__version__, "steps": steps, "batch": batch,
         "neurons": neurons, "copy_bytes_per_s": rate, "floor_s": floor,
     }  # fmt: skip
-    for keep, own in OWN_BYTES.items():
+    for keep in KEEPS:
 
         def both(keep=keep):
             x.grad = None
@@ -64,7 +71,7 @@ def fused_layer(steps: int = 500, batch: int = 64, neurons: int = 1024, repeats:
         seconds, queued = timed(both, repeats)
         out[keep] = {
             "seconds": seconds, "queued_s": queued, "over_floor": seconds / floor,
-            "bytes_per_s": own * x.numel() / seconds,
+            "bytes_per_s": own_bytes(keep, batch * neurons) * x.numel() / seconds,
         }  # fmt: skip
     return out
 

@@ -130,8 +130,8 @@ def product_from(rows) -> dict:
 
 def triton_up_to(rows) -> dict:
     """Per precision, the most synapses of a square layer up to which Triton's product is the faster one at
-    every number of seeds."""
-    found = {}
+    every number of seeds; infinite where torch has none."""
+    found, possible = {}, {r["precision"] for r in rows if r["forward_torch_product"] < np.inf}
     for row in rows:
         if row["density"] == 0.02 and row["n_in"] == row["n_out"] and row["T"] == 100:
             faster = _both(row, "triton_product") <= _both(row, "torch_product")
@@ -140,5 +140,5 @@ def triton_up_to(rows) -> dict:
     last = {}
     for name, sizes in found.items():
         good = [n for n in sizes if all(sizes[k] for k in sizes if k <= n)]
-        last[name] = max(good, default=0) ** 2
+        last[name] = max(good, default=0) ** 2 if name in possible else float("inf")
     return last

@@ -45,17 +45,16 @@ def lif(keep):
             sizes = {"steps": min(4096, MOST // m), "batch": m // 128, "neurons": 128}
             rows += keep("lif", cuda_lif.sweep([launch], repeats=5, **sizes))
     timed = [r | {"m": r["batch"] * r["neurons"]} for r in rows if "error" not in r]
-    launches, ways = [], []
-    for m in dict.fromkeys(r["m"] for r in timed):
-        here = [r for r in timed if r["m"] == m]
-        least = {
-            way: min(here, key=lambda r: r[way]["seconds"])  # noqa: B023
-            for way in cuda_lif.OWN_BYTES
-        }
-        way = min(least, key=lambda w: least[w][w]["seconds"])  # noqa: B023
-        launches.append((m, least[way]["launch"]))
-        ways.append((m * here[0]["steps"], (way,)))
-    return {"LAUNCH": crossings(launches), "KEEP": crossings(sorted(ways))}
+    least = {}
+    for row in timed:
+        for way in cuda_lif.KEEPS:
+            seconds, launch = least.get((way, row["m"]), (float("inf"), None))
+            least[way, row["m"]] = min((seconds, launch), (row[way]["seconds"], row["launch"]))
+    sizes = list(dict.fromkeys(r["m"] for r in timed))
+    fastest = {m: min(least[way, m][0] for way in cuda_lif.KEEPS) for m in sizes}
+    # One way for all sizes: the one that loses least against the better one at each.
+    best = min(cuda_lif.KEEPS, key=lambda way: sum(least[way, m][0] / fastest[m] for m in sizes))
+    return {"LAUNCH": crossings([(m, least[best, m][1]) for m in sizes]), "KEEP": best}
 
 
 def recurrent(keep):
@@ -163,7 +162,7 @@ def main(words=None) -> int:
         kept.write()
     for name, table in tables.items():
         lines = table.items() if isinstance(table, dict) else [("", table)]
-        print(*(f"{name}: {key} = {value}" for key, value in lines), sep="\n")
+        print(*(f"{name}: {key} = {value!r}" for key, value in lines), sep="\n")
     return 0
 
 

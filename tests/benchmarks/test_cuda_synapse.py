@@ -34,12 +34,14 @@ def test_a_product_wins_from_the_first_density_where_it_is_faster():
 
 
 def test_triton_multiplies_up_to_the_last_size_without_a_loss():
-    def square(n, seeds, triton):
-        return row(0.02, 9.0, size=(100, 64 * seeds, n, n), triton_product=triton)
+    def square(n, seeds, triton, **more):
+        return row(0.02, 9.0, size=(100, 64 * seeds, n, n), triton_product=triton, **more)
 
     rows = [square(n, s, 2.0) for n in (64, 128) for s in (1, 10)]
     rows += [square(256, 1, 2.0), square(256, 10, 3.0), square(512, 1, 1.0)]
     assert cuda_synapse.triton_up_to(rows) == {"tf32": 128**2}
+    alone = square(64, 1, 2.0, precision="tf32x3", torch_product=float("inf"))
+    assert cuda_synapse.triton_up_to([*rows, alone]) == {"tf32": 128**2, "tf32x3": float("inf")}
 
 
 @pytest.mark.skipif(not RUNS, reason="needs Triton, and a CUDA device or TRITON_INTERPRET=1")
